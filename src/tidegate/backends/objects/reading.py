@@ -128,11 +128,8 @@ class ObjectReader:
     async def _read(self, offset: int, size: int) -> bytes:
         end = min(offset + size, self._stored.size)
         pieces: list[bytes] = []
-        if end - offset <= WHOLE_BYTES:
-            # All of it before the first wait: else the next read seems to begin somewhere else.
-            wanted = self._wanted(offset, end)
-        else:
-            wanted = []
+        # All of it before the first wait: else the next read seems to begin somewhere else.
+        wanted = self._wanted(offset, end) if end - offset <= WHOLE_BYTES else []
         position = offset
         while position < end:
             segment = wanted.pop(0) if wanted else self._at(position) or self._demand(position, end)
