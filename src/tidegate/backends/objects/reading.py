@@ -26,8 +26,7 @@ WHOLE_BYTES: Final = 1024 * 1024
 BEHIND_BYTES: Final = 256 * 1024
 """Bytes behind the position of a sequential reader that stay, for clients that read a little of it again."""
 OVERTAKEN_BYTES: Final = 16 * 1024 * 1024
-"""Bytes behind it at which what nobody has read yet is given up: OpenSSH's client has 64 requests of 255 KiB
-on their way, and a later one is answered earlier if the answer is in memory."""
+"""Bytes behind it at which what nobody has read is given up: OpenSSH has 64 reads of 255 KiB on their way."""
 
 
 class _Segment:
