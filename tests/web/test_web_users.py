@@ -37,14 +37,14 @@ async def test_every_field_goes_in_and_comes_out(world: WebWorld):
     stored = await world.app.provider.user("zoë")
     assert stored is not None
     same = {"used_quota_size", "used_quota_files", "last_quota_update", "used_upload_data_transfer",
-            "used_download_data_transfer", "last_login", "first_download", "first_upload", "tally", "id",
+            "used_download_data_transfer", "last_login", "login_count", "first_download", "first_upload", "tally", "id",
             "created_at", "updated_at", "last_password_change"}  # fmt: skip
     shown = encode_account(stored, confidential=True)
     assert {k: v for k, v in shown.items() if k not in same} == {
         k: v for k, v in document.items() if k not in same
     }
     # what only the server knows about a user is not taken from a document
-    assert (stored.used_quota_size, stored.last_login, stored.tally) == (0, 0, Tally())
+    assert (stored.used_quota_size, stored.last_login, stored.login_count, stored.tally) == (0, 0, 0, Tally())
     assert stored.password == BCRYPT  # a hash stays what it is
     read = await world.client.get(answer.headers["location"])
     assert read.json() == answer.json()
