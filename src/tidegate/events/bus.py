@@ -75,6 +75,10 @@ class Bus:
         """True while nothing is to be done whose events would be kept."""
         return self._outbox is not None and self._outbox.full
 
+    def wants(self, event: Event) -> bool:
+        """True if a kept sink gets events like this one."""
+        return self._outbox is not None and self._outbox.wants(event)
+
     def emit(self, event: Event, *, kept: bool = False) -> None:
         """Queue an event for every sink. Never blocks, never raises.
 

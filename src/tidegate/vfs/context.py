@@ -102,6 +102,10 @@ class Kept(Protocol):
         """True while nothing may be done that would have to be told."""
         ...
 
+    def wants(self, event: Event) -> bool:
+        """True if an event is one of those."""
+        ...
+
     async def record(self, event: Event) -> None:
         """Take an event, and return when it is stored if it is one of those.
 
@@ -222,11 +226,6 @@ class Context:
         rule = error.rule if isinstance(error, QuotaExceeded) else "max_upload_file_size"
         self._record(intent, path, rule, error)
         error.told = True
-
-    @property
-    def uploads_wait(self) -> bool:
-        """True if somebody has to be asked or told before an upload is acknowledged."""
-        return (self.kept is not None and self.kept.uploads) or self.inspects_uploads
 
     @property
     def publish(self) -> Publish:

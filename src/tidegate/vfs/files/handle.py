@@ -582,7 +582,7 @@ class File:
         close, upload = self._close, self._upload
         context = self._context
         if (
-            context.uploads_wait
+            context.inspects_uploads or self._end_is_kept()
             if upload is not None
             else context.kept is not None and context.kept.downloads
         ):
@@ -708,6 +708,21 @@ class File:
             first,
             "" if exchange is None else exchange.command,
             0 if exchange is None else exchange.code(failure),
+        )
+
+    def _end_is_kept(self) -> bool:
+        """True if the end of this upload, good or bad, may be kept: then its client waits until it is."""
+        context = self._context
+        if context.kept is None or not context.kept.uploads:
+            return False
+        ends: tuple[Ending, ...] = ("ok", "failed", "quota")
+        return any(
+            context.kept.wants(
+                Transferred(
+                    context.origin, 0.0, Action.UPLOAD, end, self.path, size=self._received, first=end == "ok"
+                )
+            )
+            for end in ends
         )
 
     def _unreadable(self) -> TidegateError:
