@@ -164,6 +164,16 @@ async def test_names_of_others_run_nothing(desk: Desk) -> None:
         assert await page.locator("img").count() == 0
 
 
+async def test_refusals_and_the_verdict_are_live(desk: Desk) -> None:
+    async with desk.page() as page, desk.world.anonymous() as client:
+        await page.goto(f"{BASE}/")
+        await page.wait_for_selector("[data-live-state]:has-text('live')")
+        await client.post(f"{BASE}/login", data={"name": "nobody-at-all", "password": "x"})
+        await page.wait_for_selector("#refusals :text('nobody-at-all')")
+        await page.click("[data-hold]")
+        await page.wait_for_selector("[data-live-state]:has-text('held')")
+
+
 async def test_keys_theme_and_palette(desk: Desk) -> None:
     async with desk.page() as page:
         await page.goto(f"{BASE}/")

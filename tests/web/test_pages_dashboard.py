@@ -100,6 +100,25 @@ async def test_two_thousand_transfers_are_counted_and_eight_are_shown(
     assert (time.process_time() - started) / 5 < 0.1
 
 
+async def test_a_refusal_appears_in_the_stream_and_in_its_part(world: WebWorld, inside: Browser) -> None:
+    await inside.get("/")
+    (before,) = await frames(inside.client, 1)
+    async with browser(world).client as client:
+        await Browser(client).post("/login", name="<b>eve</b>", password="x")
+    for _ in range(50):
+        (frame,) = await frames(inside.client, 1)
+        if frame["refused"] != before["refused"]:
+            break
+    part = await inside.get("/live/refusals", {"HX-Request": "true"})
+    assert "&lt;b&gt;eve" in part.answer.text and "<html" not in part.answer.text
+    assert "unknown_user" in part.answer.text
+    await world.add_admin("limited", "view_status")
+    async with browser(world).client as client:
+        limited = Browser(client)
+        await limited.sign_in("limited")
+        assert (await limited.get("/live/refusals")).status == 403
+
+
 async def test_one_sample_serves_every_stream(world: WebWorld, inside: Browser) -> None:
     sampled = 0
     health = services_of(world.app).health

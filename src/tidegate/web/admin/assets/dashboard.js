@@ -6,6 +6,7 @@
   const ICONS = { in: "arrow-down-to-line", out: "arrow-up-from-line" };
   const hold = $("[data-hold]"), stateText = $("[data-live-state]"), dot = $("[data-live-dot]");
   const body = $("[data-rows]");
+  let refused = null, asked = 0;
   let source = null, held = false, wait = 1000, last = "", hiding = 0;
 
   const put = (node, text) => { if (node && node.textContent !== text) node.textContent = text; };
@@ -86,6 +87,13 @@
       $(`[data-area="${key}"]`)?.setAttribute("d", path.area);
     });
     if (frame.rows) rows(frame.rows, frame.of);
+    const list = $("#refusals");
+    if (refused === null) refused = frame.refused;
+    if (list && frame.refused !== refused && Date.now() - asked > 3000 && !list.matches(":hover, :focus-within")) {
+      refused = frame.refused;
+      asked = Date.now();
+      window.htmx?.ajax("GET", `${base}/live/refusals`, { target: "#refusals" });
+    }
   };
 
   const close = () => { source?.close(); source = null; };

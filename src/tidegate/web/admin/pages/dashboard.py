@@ -102,6 +102,17 @@ async def show(visit: Visit) -> Response:
     return visit.html("dashboard.html", context)
 
 
+async def refusals(visit: Visit) -> Response:
+    """The last refusals alone, for a dashboard that is open; asking is no use of the session."""
+    sight = await _sight(visit)
+    visit.require("view_events")
+    context = {
+        "refusals": [_refusal(one) for one in sight.last(visit.sampler)],
+        "explains": any(page.path == "/explain" for page in all_pages()),
+    }
+    return visit.html("dashboard_refusals.html", context)
+
+
 # -- frames --------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +154,8 @@ def _frame(sampler: Sampler, sight: Sight, figures: Figures, *, curves: bool = F
         if curves:
             paths = _curves(sampler)
             frame["curves"] = {name: {"line": line, "area": area} for name, (line, area) in paths.items()}
+    if sight.refusals:
+        frame["refused"] = next((one.at for one in sight.last(sampler)), 0)
     if sight.transfers:
         frame["rows"] = [_row(row) for row in sight.rows(figures)]
         own = [row for row in figures.rows if sight.own is None or row.username in sight.own]
@@ -259,4 +272,5 @@ async def _still(visit: Visit) -> Visit | None:
 PAGES: Final = (
     Page(path="/", show=show, nav=Nav(group="Now", label="Dashboard", icon="gauge", order=10, key="d")),
     Page(path="/live", show=stream, streams=True),
+    Page(path="/live/refusals", show=refusals, streams=True),
 )
