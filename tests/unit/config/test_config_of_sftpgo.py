@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from tests.support.command_line import tidegate
 from tests.support.sftpgo_config import KEYS, RELEASES, default_config
 
 from tidegate.config.load import load
+from tidegate.config.schema import Settings
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -68,3 +70,26 @@ def test_every_release_has_its_keys_and_a_slip_in_one_is_still_an_error(tmp_path
 
     assert checked.code == 1
     assert "max_auth_trys: unknown key" in checked.err
+
+
+@pytest.mark.parametrize("section", ["ftpd", "webdavd"])
+def test_bindings_without_a_certificate_have_that_of_their_section(section: str) -> None:
+    own = {"certificate_file": "own.pem", "certificate_key_file": "own.key"}
+    https = {"enable_https": True} if section == "webdavd" else {"tls_mode": 1}
+    given = {
+        "certificate_file": "all.pem",
+        "certificate_key_file": "all.key",
+        "bindings": [{"port": 1, **https}, {"port": 2, **https, **own}],
+    }
+    found = getattr(Settings.model_validate({section: given}), section)
+    assert [(one.certificate_file, one.certificate_key_file) for one in found.bindings] == [
+        ("all.pem", "all.key"),
+        ("own.pem", "own.key"),
+    ]
+    assert given["bindings"][0] == {"port": 1, **https}  # what was written stays as it was
+    with pytest.raises(ValidationError, match="needed together"):
+        Settings.model_validate({section: {"certificate_file": "all.pem"}})
+    with pytest.raises(ValidationError, match="certificate_key_file"):  # half of one is no wish for another
+        Settings.model_validate(
+            {section: {**given, "bindings": [{"port": 1, **https, "certificate_file": "own.pem"}]}}
+        )

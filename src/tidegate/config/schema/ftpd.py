@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Final, Literal
+from typing import Any, Final, Literal, Self
 
 from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
+from tidegate.config.schema.shared_certificate import given_to_bindings
 
 _RANGE: Final = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
 
@@ -171,6 +172,22 @@ class Ftpd(Section):
         "a list that is still valid and does not name it.",
     )
 
+    certificate_file: str = key(
+        "", "Certificate of bindings that name none, relative to the configuration directory."
+    )
+    certificate_key_file: str = key("", "Key of `certificate_file`; the two are needed together.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _certificate_of_bindings(cls, section: Any) -> Any:
+        return given_to_bindings(section)
+
+    @model_validator(mode="after")
+    def _both_files(self) -> Self:
+        if bool(self.certificate_file) != bool(self.certificate_key_file):
+            raise ValueError("certificate_file and certificate_key_file are needed together")
+        return self
+
     @model_validator(mode="after")
     def _authorities(self) -> Ftpd:
         for index, binding in enumerate(self.bindings):
@@ -185,8 +202,6 @@ class Ftpd(Section):
     active_transfers_port_non_20: bool = key(
         True, "Data connections of PORT never come from port 20.", available=False
     )
-    certificate_file: str = key("", "Certificate of bindings without one.", available=False)
-    certificate_key_file: str = key("", "Its key.", available=False)
 
 
 def _ipv4(text: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
+from tidegate.config.schema.shared_certificate import given_to_bindings
 
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
 
@@ -165,6 +166,22 @@ class Webdavd(Section):
         "a list that is still valid and does not name it.",
     )
 
+    certificate_file: str = key(
+        "", "Certificate of bindings that name none, relative to the configuration directory."
+    )
+    certificate_key_file: str = key("", "Key of `certificate_file`; the two are needed together.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _certificate_of_bindings(cls, section: Any) -> Any:
+        return given_to_bindings(section)
+
+    @model_validator(mode="after")
+    def _both_files(self) -> Self:
+        if bool(self.certificate_file) != bool(self.certificate_key_file):
+            raise ValueError("certificate_file and certificate_key_file are needed together")
+        return self
+
     @model_validator(mode="after")
     def _authorities_of_clients(self) -> Webdavd:
         for index, binding in enumerate(self.bindings):
@@ -175,6 +192,4 @@ class Webdavd(Section):
         return self
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
-    certificate_file: str = key("", "Certificate of bindings without one.", available=False)
-    certificate_key_file: str = key("", "Its key.", available=False)
     cors: dict[str, Any] = key({}, "Cross-origin requests.", available=False, switch="enabled")

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The certificate of a section, which its bindings have unless they name one of their own."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+_KEYS: Final = ("certificate_file", "certificate_key_file")
+
+
+def given_to_bindings(section: Any) -> Any:
+    """A section as it was written, with its certificate in each binding that names neither file.
+
+    What is no section, or no binding, is left to the checks that follow.
+    """
+    if not isinstance(section, dict) or not all(section.get(key) for key in _KEYS):
+        return section
+    bindings = section.get("bindings")
+    if not isinstance(bindings, list):
+        return section
+    own = {key: section[key] for key in _KEYS}
+    return {
+        **section,
+        "bindings": [
+            {**binding, **own}
+            if isinstance(binding, dict) and not any(binding.get(key) for key in _KEYS)
+            else binding
+            for binding in bindings
+        ],
+    }
