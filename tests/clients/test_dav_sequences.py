@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What clients that cannot run here send, in their order: Office, LibreOffice, GNOME's files, lftp, Explorer's answers."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+
+import pytest
+from tests.support.dav_world import Answer, Dav, DavServer, dav_server
+from tests.support.running import Person
+
+WINDOWS = {"User_Agent": "Microsoft-WebDAV-MiniRedir/10.0.19045", "Translate": "f"}
+OFFICE = {"User_Agent": "Microsoft Office Word 2014 (16.0.17328) Windows NT 10.0"}
+LIBRE = {"User_Agent": "LibreOffice 24.2.5.2 denylistedbackend/8.5.0"}
+GVFS = {"User_Agent": "gvfs/1.54.2"}
+COLLECTION_PROPERTIES = 1_000_000
+"""Bytes of a listing that Explorer takes (FileAttributesLimitInBytes)."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DavServer]:
+    with dav_server(tmp_path_factory.mktemp("dav")) as made:
+        yield made
+
+
+@pytest.fixture
+def person(server: DavServer) -> Iterator[Person]:
+    fresh = server.account()
+    yield fresh
+    assert fresh.leftovers() == []
+
+
+@pytest.fixture
+def dav(server: DavServer, person: Person) -> Iterator[Dav]:
+    with Dav(server.plain, person) as made:
+        yield made
+
+
+def lock_body(scope: str = "exclusive", owner: str = "office") -> str:
+    return (
+        f'<?xml version="1.0" encoding="utf-8" ?><D:lockinfo xmlns:D="DAV:"><D:lockscope><D:{scope}/></D:lockscope>'
+        f"<D:locktype><D:write/></D:locktype><D:owner><D:href>{owner}</D:href></D:owner></D:lockinfo>"
+    )
+
+
+def token_of(answer: Answer) -> str:
+    return answer.headers["lock-token"].strip("<>")
+
+
+def update(properties: str) -> str:
+    return (
+        '<?xml version="1.0" encoding="utf-8" ?><D:propertyupdate xmlns:D="DAV:" '
+        f'xmlns:Z="urn:schemas-microsoft-com:"><D:set><D:prop>{properties}</D:prop></D:set></D:propertyupdate>'
+    )
+
+
+def test_office_opens_keeps_and_stores_a_document(server: DavServer, dav: Dav, person: Person) -> None:
+    (person.home / "Plan.docx").write_bytes(b"first")
+    assert "LOCK" in dav.ask("OPTIONS", "/", **OFFICE).headers["allow"]
+    assert dav.code("HEAD", "/Plan.docx", **OFFICE) == 200
+    locked = dav.ask("LOCK", "/Plan.docx", lock_body(), Timeout="Second-3600", Depth="0", **OFFICE)
+    token = token_of(locked)
+    read = dav.ask("GET", "/Plan.docx", **OFFICE)
+    assert (locked.code, read.code, read.body) == (200, 200, b"first")
+    with Dav(server.plain, person) as other:  # somebody else opens it to read, and cannot store
+        assert other.code("GET", "/Plan.docx") == 200
+        assert other.code("LOCK", "/Plan.docx", lock_body(owner="other")) == 423
+        assert other.code("PUT", "/Plan.docx", b"other") == 423
+    refreshed = dav.ask("LOCK", "/Plan.docx", If=f"(<{token}>)", Timeout="Second-3600", **OFFICE)
+    assert refreshed.code == 200 and token in refreshed.text
+    tag = dav.ask("HEAD", "/Plan.docx", **OFFICE).headers["etag"]
+    assert tag == read.headers["etag"]
+    assert dav.code("PUT", "/Plan.docx", b"second", If=f"(<{token}> [{tag}])", **OFFICE) == 204
+    assert (
+        dav.code("PUT", "/Plan.docx", b"third", If=f"(<{token}> [{tag}])", **OFFICE) == 412
+    )  # it has another tag
+    assert dav.code("UNLOCK", "/Plan.docx", Lock_Token=f"<{token}>", **OFFICE) == 204
+    assert (person.home / "Plan.docx").read_bytes() == b"second"
+
+
+def test_office_makes_a_document_and_its_owner_file(dav: Dav, person: Person) -> None:
+    """``~$`` beside a document says who has it open; a new document is locked before anything is there."""
+    for name in ("/~$New.docx", "/New.docx"):
+        locked = dav.ask("LOCK", name, lock_body(), Timeout="Second-3600", **OFFICE)
+        token = token_of(locked)
+        assert locked.code == 201
+        assert dav.code("PUT", name, b"content", If=f"(<{token}>)", **OFFICE) == 204
+        assert dav.code("UNLOCK", name, Lock_Token=f"<{token}>", **OFFICE) == 204
+    assert dav.code("DELETE", "/~$New.docx", **OFFICE) == 204
+    assert [file.name for file in person.home.iterdir()] == ["New.docx"]
+
+
+def test_libreoffice_keeps_its_lock_over_a_save(dav: Dav, person: Person) -> None:
+    (person.home / "sheet.ods").write_bytes(b"one")
+    asked = (
+        '<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><lockdiscovery/><supportedlock/>'
+        "<resourcetype/><getlastmodified/></prop></propfind>"
+    )
+    found = dav.ask("PROPFIND", "/sheet.ods", asked, Depth="0", **LIBRE)
+    assert found.code == 207 and "<D:exclusive/>" in found.text
+    token = token_of(dav.ask("LOCK", "/sheet.ods", lock_body(), Depth="0", Timeout="Second-300", **LIBRE))
+    assert token in dav.ask("PROPFIND", "/sheet.ods", asked, Depth="0", **LIBRE).text
+    for content in (b"two", b"three"):
+        assert dav.code("PUT", "/sheet.ods", content, If=f"(<{token}>)", **LIBRE) == 204
+        again = dav.ask("LOCK", "/sheet.ods", If=f"(<{token}>)", Timeout="Second-300", **LIBRE)
+        assert again.code == 200 and token in again.text
+    assert dav.code("UNLOCK", "/sheet.ods", Lock_Token=f"<{token}>", **LIBRE) == 204
+    assert (person.home / "sheet.ods").read_bytes() == b"three"
+
+
+def test_shared_locks_of_two_who_edit_together(dav: Dav, server: DavServer, person: Person) -> None:
+    (person.home / "f").write_bytes(b"x")
+    tokens = [token_of(dav.ask("LOCK", "/f", lock_body("shared", who), Depth="0", **OFFICE)) for who in "ab"]
+    assert dav.code("LOCK", "/f", lock_body(), **OFFICE) == 423
+    assert dav.code("PUT", "/f", b"y", If=f"(<{tokens[1]}>)", **OFFICE) == 204
+    assert dav.code("PUT", "/f", b"z", **OFFICE) == 423
+    for token in tokens:
+        assert dav.code("UNLOCK", "/f", Lock_Token=f"<{token}>", **OFFICE) == 204
+    assert dav.code("PUT", "/f", b"z", **OFFICE) == 204
+
+
+def test_gnome_files_replaces_by_a_name_beside(dav: Dav, person: Person) -> None:
+    asked = (
+        '<?xml version="1.0" encoding="utf-8" ?><D:propfind xmlns:D="DAV:"><D:prop><D:creationdate/><D:displayname/>'
+        "<D:getcontentlength/><D:getcontenttype/><D:getetag/><D:getlastmodified/><D:resourcetype/></D:prop></D:propfind>"
+    )
+    (person.home / "dir with spaces").mkdir()
+    (person.home / "dir with spaces/a.txt").write_bytes(b"old")
+    found = dav.ask("PROPFIND", "/dir%20with%20spaces/", asked, Depth="1", **GVFS)
+    hrefs = [one.text for one in ET.fromstring(found.body).iter("{DAV:}href")]
+    assert hrefs == [
+        "/dir%20with%20spaces/",
+        "/dir%20with%20spaces/a.txt",
+    ]  # as asked, a slash behind collections
+    assert dav.code("PUT", "/dir%20with%20spaces/.goutputstream-X1", b"new", **GVFS) == 201
+    there = dav.to("/dir%20with%20spaces/a.txt")
+    for overwrite, code in (("F", 412), ("T", 204)):
+        headers = {"Destination": there, "Overwrite": overwrite, **GVFS}
+        assert dav.code("MOVE", "/dir%20with%20spaces/.goutputstream-X1", **headers) == code
+    assert (person.home / "dir with spaces/a.txt").read_bytes() == b"new"
+    assert (
+        dav.code("COPY", "/dir%20with%20spaces", Destination="/copy%20of%20it", **GVFS) == 201
+    )  # a path alone
+    assert (person.home / "copy of it/a.txt").read_bytes() == b"new"
+
+
+def test_lftp_sets_a_date(dav: Dav, person: Person) -> None:
+    (person.home / "f").write_bytes(b"x")
+    body = update("<D:getlastmodified>Thu, 02 Jan 2020 03:04:07 GMT</D:getlastmodified>")
+    answer = dav.ask("PROPPATCH", "/f", body, User_Agent="lftp/4.9.2")
+    assert answer.code == 207 and " 200 OK" in answer.text
+    assert (person.home / "f").stat().st_mtime == 1_577_934_247
+
+
+@pytest.mark.parametrize("value", ["", "yesterday", "Thu, 99 Jan 2020 03:04:07 GMT", "1577934247"])
+def test_a_date_of_windows_that_is_none(dav: Dav, person: Person, value: str) -> None:
+    (person.home / "f").write_bytes(b"x")
+    before = (person.home / "f").stat().st_mtime
+    body = update(f"<Z:Win32LastModifiedTime>{value}</Z:Win32LastModifiedTime>")
+    answer = dav.ask("PROPPATCH", "/f", body, **WINDOWS)
+    assert answer.code == 207
+    assert re.findall(r"HTTP/1.1 (\d+)", answer.text) == ["409"]
+    assert (person.home / "f").stat().st_mtime == before
+
+
+def test_explorer_takes_a_listing_of_a_thousand_names(dav: Dav, person: Person) -> None:
+    """Each with the properties that it sets on everything it stores."""
+    for number in range(1000):
+        (person.home / f"Some picture of the holidays {number}.jpg").touch()
+    listed = dav.ask("PROPFIND", "/", b"", Depth="1", **WINDOWS)
+    assert listed.code == 207
+    assert len(listed.body) < COLLECTION_PROPERTIES
+    assert (
+        "DAV:location" not in listed.text and "<D:location" not in listed.text
+    )  # Finder would show them twice
