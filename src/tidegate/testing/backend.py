@@ -67,6 +67,7 @@ _CHECKS: Final[tuple[BackendCheck, ...]] = (
     tree.check_attributes,
     tree.check_links,
     tree.check_copying,
+    tree.check_replaced_trees,
     tree.check_space,
     tree.check_undeclared,
     quick.check_quick_reading,

@@ -7,7 +7,7 @@ import asyncio
 import gc
 from typing import Final
 
-from tidegate.abc import Backend, Capability, OpenOptions, Publish
+from tidegate.abc import Backend, Capability, OpenOptions, Publish, ReplacesTrees
 from tidegate.errors import (
     AlreadyExists,
     CallerError,
@@ -268,6 +268,40 @@ async def check_copying(backend: Backend) -> None:
     await backend.mkdir("d")
     await put(backend, "d/x", b"")
     await expect_error(IsADirectory, "copy of a directory", backend.copy("d", "e", replace=False))
+
+
+async def check_replaced_trees(backend: Backend) -> None:
+    """What is made under a hidden key takes the place of something in one step; see `ReplacesTrees`."""
+    if not isinstance(backend, ReplacesTrees):
+        return
+    await backend.mkdir("d")
+    await backend.mkdir("d/old")
+    await put(backend, "d/old/f", b"old")
+    await put(backend, "d/file", b"file")
+    for moves in (False, True):
+        hidden = await backend.beside("d/old", moves=moves)
+        expect(hidden.rpartition("/")[0] == "d", "a hidden key MUST be in the directory of its key")
+        expect(not await exists(backend, hidden), "nothing MUST be at a hidden key")
+        await expect_error(NotFound, "exchange of nothing", backend.exchange(hidden, "d/old"))
+        await backend.mkdir(hidden)
+        await put(backend, f"{hidden}/g", b"new")
+        expect(sorted(await names(backend, "d")) == ["file", "old"], "a hidden name MUST NOT be listed")
+        await expect_error(NotFound, "exchange with nothing", backend.exchange(hidden, "d/none"))
+        aside = await backend.exchange(hidden, "d/old")
+        expect(await get(backend, "d/old/g") == b"new", "the new tree MUST have the name")
+        expect(len(await names(backend, aside)) == 1, "the old tree MUST have the hidden name")
+        for name in await names(backend, aside):
+            await backend.remove(f"{aside}/{name}")
+        await backend.rmdir(aside)
+        await backend.leave_beside(aside)
+        await expect_error(NotFound, "a hidden key that is forgotten", backend.mkdir(hidden))
+    hidden = await backend.beside("d/file", moves=False)
+    await backend.mkdir(hidden)
+    aside = await backend.exchange(hidden, "d/file")
+    expect((await backend.stat("d/file")).is_dir, "a directory MUST be able to replace a file")
+    expect(await get(backend, aside) == b"file", "a file MUST be able to get the hidden name")
+    await backend.remove(aside)
+    await backend.leave_beside(aside)
 
 
 async def check_space(backend: Backend) -> None:
