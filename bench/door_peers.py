@@ -37,6 +37,7 @@ class Peer:
         base: path of `home` as clients see it, without a slash at the end.
         tls: False if it is measured without TLS.
         curl: options that curl needs with it.
+        forks: True if it has a process for each connection, which counts once it has ended.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Peer:
     base: str = ""
     tls: bool = True
     curl: tuple[str, ...] = ()
+    forks: bool = False
 
 
 Start = Callable[[Path, Path], contextlib.AbstractContextManager[Peer]]
@@ -144,7 +146,7 @@ def vsftpd(work: Path, pem: Path) -> Iterator[Peer]:
         f"secure_chroot_dir={work}/empty\nseccomp_sandbox=NO\nxferlog_enable=NO\nmax_per_ip=0\nmax_clients=0\n"
     )
     with process([str(root / "usr/sbin/vsftpd"), str(config)], port, work / "out") as pid:
-        yield Peer("vsftpd", pid, port, home, "anonymous", "", "/t", curl=("--tls-max", "1.2"))
+        yield Peer("vsftpd", pid, port, home, "anonymous", "", "/t", curl=("--tls-max", "1.2"), forks=True)
 
 
 @contextlib.contextmanager
@@ -172,7 +174,7 @@ def proftpd(work: Path, pem: Path) -> Iterator[Peer]:
     libraries = ":".join(str(path) for path in (root / "usr/lib").glob("*-linux-*"))
     argv = [str(root / "usr/sbin/proftpd"), "-n", "-q", "-c", str(config)]
     with process(argv, port, work / "out", LD_LIBRARY_PATH=libraries) as pid:
-        yield Peer("ProFTPD", pid, port, home, tls=False)
+        yield Peer("ProFTPD", pid, port, home, tls=False, forks=True)
 
 
 _PYFTPDLIB = """

@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.door_peers import DAV, FTP, Peer, Start
-from bench.measure import cpu_seconds, pss_bytes, tree
+from bench.measure import cpu_seconds, pss_bytes, settle, tree
 from bench.servers import Missing
 
 MIB = 1 << 20
@@ -80,6 +80,8 @@ class Table:
 def cpu(peer: Peer) -> float:
     """Seconds of CPU of the server and of its children that run or have ended."""
     found = 0.0
+    if peer.forks:
+        settle(peer.pid, seconds=2)
     for pid in tree(peer.pid):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             found += cpu_seconds(pid)

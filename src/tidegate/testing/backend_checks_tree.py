@@ -271,7 +271,7 @@ async def check_copying(backend: Backend) -> None:
 
 
 async def check_replaced_trees(backend: Backend) -> None:
-    """What is made under a hidden key takes the place of something in one step; see `ReplacesTrees`."""
+    """A tree made under a hidden key takes the place of another in one step; see `ReplacesTrees`."""
     if not isinstance(backend, ReplacesTrees):
         return
     await backend.mkdir("d")
