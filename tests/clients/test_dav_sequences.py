@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What clients that cannot run here send, in their order: Office, LibreOffice, GNOME's files, lftp, Explorer's answers."""
+"""Requests of clients that cannot run here, in their order: Office, LibreOffice, GNOME's files, lftp, Explorer."""
 
 from __future__ import annotations
 
