@@ -203,3 +203,33 @@ async def test_a_group_may_ask_for_stronger_passwords(world: WebWorld):
     document = {"username": "ana", "password": "secret", "groups": [{"name": "g"}]}
     await post(world.client, "users", document, 400)
     await post(world.client, "users", {**document, "password": SECRET})
+
+
+async def test_a_mount_moves_no_folder_of_others(world: WebWorld):
+    """Storing an account or group moves the folders that it describes anew."""
+    await post(world.client, "roles", {"name": "emea"})
+    there = str(world.home / "files" / "f")
+    await post(world.client, "folders", {"name": "f", "mapped_path": there})
+    kept, moving = ({"name": "f", "virtual_path": "/f", "mapped_path": path} for path in (there, f"{there}2"))
+    await post(world.client, "users", world.user("old", virtual_folders=[kept]))
+    editing = ("add_users", "edit_users", "manage_groups")
+    for name, role, more, rule in (
+        ("rolf", "emea", ("manage_folders",), "not of your role"),
+        ("rita", "emea", (), "manage_folders"),
+        ("eddy", "", (), "manage_folders"),
+    ):
+        async with world.anonymous(headers=await acting(world, name, *editing, *more, role=role)) as helper:
+            own = f"of-{name}"
+            await post(helper, "users", world.user(own, virtual_folders=[kept]))
+            for method, path, document in (
+                ("POST", "users", world.user(f"new-{name}", virtual_folders=[moving])),
+                ("PUT", f"users/{own}", world.user(own, virtual_folders=[moving])),
+                ("POST", "groups", {"name": name, "virtual_folders": [moving]}),
+            ):
+                answer = await helper.request(method, f"{API}/{path}", json=document)
+                assert (answer.status_code, rule in answer.text) == (403, True), (name, path, answer.text)
+    headers = await acting(world, "mona", *editing, "manage_folders")
+    async with world.anonymous(headers=headers) as mona:
+        assert (await world.client.get(f"{API}/folders/f")).json()["mapped_path"] == there
+        await post(mona, "users", world.user("of-mona", virtual_folders=[moving]))
+    assert (await world.client.get(f"{API}/folders/f")).json()["mapped_path"] == f"{there}2"

@@ -12,7 +12,8 @@ from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
 from tidegate.errors import Denied
-from tidegate.model import Folder
+from tidegate.model import Account, Folder
+from tidegate.model.group import Group
 from tidegate.store.contract import Provider
 from tidegate.store.documents import decode_folder
 
@@ -102,15 +103,60 @@ class Folders(Verbs[Folder]):
 
     async def users_of(self, name: str) -> list[str]:
         """Names of the accounts that mount a folder, themselves or by a group."""
-        found = set(await self._provider.folder_users(name))
-        for group in await self._provider.folder_groups(name):
-            found.update(await self._provider.group_users(group))
-        return sorted(found)
+        return await _users_of(self._provider, name)
 
     async def _require_users(self, users: Sequence[str], by: Actor) -> None:
-        if by.role and users and not set(await self._provider.role_users(by.role)).issuperset(users):
-            raise Denied("accounts that are not of your role mount this folder", rule="role")
+        await _require_own(self._provider, users, by)
 
     def _disconnect(self, users: list[str], by: Actor) -> None:
         for username in users:
             self._needs.connections.close_user(username, by=by.name)
+
+
+async def require_moves(
+    provider: Provider, record: Account | Group, stored: Account | Group | None, by: Actor
+) -> None:
+    """Return if somebody may move the folders that the mounts of an account or group put elsewhere.
+
+    A folder is one for everybody who mounts it, so storing such a mount changes more than the record.
+
+    Args:
+        provider: has the folders.
+        record: what shall be stored.
+        stored: what is stored now.
+        by: who changes it.
+
+    Raises:
+        Denied: they may not manage folders, or have a role, and accounts without it mount the folder.
+    """
+    if by.unlimited:
+        return
+    before = () if stored is None else stored.virtual_folders
+    for index, mount in enumerate(record.virtual_folders):
+        folder = await provider.folder(mount.name) if mount.mapped_path else None
+        if folder is None:
+            continue
+        kept = (folder.filesystem, *(known.filesystem for known in before if known.name == mount.name))
+        stays = mount.filesystem.is_local or mount.filesystem in kept
+        if mount.mapped_path == folder.mapped_path and stays:
+            continue
+        if not by.may(MANAGE):
+            raise Denied(
+                f"virtual_folders[{index}]: the folder {mount.name} lies elsewhere, and to move it you lack "
+                f"the permission {MANAGE}",
+                rule="permissions",
+            )
+        if by.role:
+            await _require_own(provider, await _users_of(provider, mount.name), by)
+
+
+async def _users_of(provider: Provider, name: str) -> list[str]:
+    found = set(await provider.folder_users(name))
+    for group in await provider.folder_groups(name):
+        found.update(await provider.group_users(group))
+    return sorted(found)
+
+
+async def _require_own(provider: Provider, users: Sequence[str], by: Actor) -> None:
+    if by.role and users and not set(await provider.role_users(by.role)).issuperset(users):
+        raise Denied("accounts that are not of your role mount this folder", rule="role")

@@ -9,6 +9,7 @@ from typing import Final
 
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.effective import effective
+from tidegate.accounts.folders import require_moves
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
@@ -54,6 +55,7 @@ class Groups(Verbs[Group]):
         by.require(MANAGE)
         group = decode_group(document, rules=self._options.rules)
         await self._options.giver(by).check_group(self._provider, group, None, storage_of_group(group))
+        await require_moves(self._provider, group, None, by)
         return await self._records.add(replace(group, id=0, created_at=0, updated_at=0), by=by)
 
     async def change(
@@ -78,6 +80,7 @@ class Groups(Verbs[Group]):
             await self._require_members(stored.name, by)
             spec = storage_of_group(group)
             await self._options.giver(by).check_group(self._provider, group, stored, spec)
+            await require_moves(self._provider, group, stored, by)
             return replace(group, id=stored.id, created_at=stored.created_at)
 
         async def follow(before: Group, after: Group) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.effective import effective
+from tidegate.accounts.folders import require_moves
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.passwords import NewPassword
@@ -207,6 +208,7 @@ class Users(Verbs[Account]):
         """Return if they may give an account its home and folders, those that its groups give included."""
         giver, resolver = self._options.giver(by), effective(self._provider, self._options.rules)
         await giver.check_account(self._provider, account, stored)
+        await require_moves(self._provider, account, stored, by)
         if account.groups:
             before = None if stored is None else await self._acting(stored)
             await giver.check_account(self._provider, await resolver.of(account), before)
