@@ -211,3 +211,17 @@ async def test_an_administrator_of_a_role_sees_its_transfers_alone(world: WebWor
         (frame,) = await frames(client, 1)
     assert "/own.txt" in page.text and "/foreign.txt" not in page.text
     assert [row["path"] for row in frame["rows"]] == ["/own.txt"]
+
+
+async def test_one_administrator_leaves_streams_to_others(
+    world: WebWorld, inside: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MAX_OF_ONE", 1)
+    await world.add_admin("second", "view_status")
+    async with browser(world).client as client:
+        second = Browser(client)
+        assert (await second.sign_in("second")).status == 303
+        async with inside.client.stream("GET", f"{BASE}/live") as answer:
+            assert (await anext(answer.aiter_lines())).startswith("data: ")
+            assert (await inside.get("/live")).status == 503
+            assert len(await frames(client, 1)) == 1

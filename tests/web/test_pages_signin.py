@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
 from tests.support.browser import BASE, Browser, browser
 from tests.support.doors import services_of
-from tests.support.web_world import ADMIN, PASSWORD, WebWorld, web_world
+from tests.support.web_world import ADMIN, PASSWORD, WebWorld, free_port, web_world
 
 from tidegate.events.kinds import LoggedIn, LoginFailed
 from tidegate.identity import totp
@@ -319,8 +320,6 @@ async def test_assets_are_kept_for_a_year_and_packed(out: Browser) -> None:
 
 
 async def test_the_pages_can_be_switched_off(tmp_path: Path) -> None:
-    from tests.support.web_world import free_port
-
     binding = {"port": free_port(), "enable_web_admin": False}
     async with web_world(tmp_path, httpd={"bindings": [binding]}) as world, world.anonymous() as client:
         assert (await client.get(f"{BASE}/login")).status_code == 404
@@ -335,8 +334,6 @@ def test_every_page_has_a_path_of_its_own() -> None:
 
 
 async def test_a_session_over_tls_is_worth_nothing_without(tmp_path: Path) -> None:
-    from tests.support.web_world import free_port
-
     binding = {"port": free_port(), "proxy_allowed": ["127.0.0.1"]}
     tls = {"X-Forwarded-Proto": "https"}
     async with web_world(tmp_path, httpd={"bindings": [binding]}) as world:
@@ -356,3 +353,27 @@ async def test_a_session_over_tls_is_worth_nothing_without(tmp_path: Path) -> No
         assert (
             "Secure" not in sent.answer.headers["set-cookie"]
         )  # nobody has said that this proxy may be believed
+
+
+async def test_a_note_is_shown_once_over_tls_too(tmp_path: Path) -> None:
+    """A cookie whose name begins with ``__Host-`` is not even dropped by what is not Secure (RFC 6265bis)."""
+    binding = {"port": free_port(), "proxy_allowed": ["127.0.0.1"]}
+    tls = {"X-Forwarded-Proto": "https"}
+    async with web_world(tmp_path, httpd={"bindings": [binding]}) as world, browser(world).client as client:
+        inside = Browser(client)
+        cookies: dict[str, str] = {}
+
+        async def ask(path: str, **fields: str) -> httpx2.Response:
+            headers = {**tls, "Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+            shown = await (inside.post(path, headers, **fields) if fields else inside.get(path, headers))
+            for line in shown.answer.headers.get_list("set-cookie"):
+                assert line.startswith("__Host-") and "Secure" in line and "Path=/" in line, line
+                name, _, value = line.partition(";")[0].partition("=")
+                cookies[name] = value.strip('"')
+            return shown.answer
+
+        assert (await ask("/login", name=ADMIN, password=PASSWORD)).status_code == 303
+        await ask("/me")
+        assert (await ask("/me", email="", description="new")).status_code == 303
+        assert "Your profile is saved." in (await ask("/me")).text
+        assert "Your profile is saved." not in (await ask("/me")).text

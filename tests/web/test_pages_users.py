@@ -456,3 +456,28 @@ async def test_an_administrator_of_a_role_knows_no_other_account(world: WebWorld
             assert (await rolf.post(path, _before="{}", email="x@example.com", status="0")).status == 404
         assert (await rolf.post("/try-storage", username="foreign")).status in (200, 404)
     assert (await stored(world, "foreign")).status == 1
+
+
+@pytest.mark.parametrize(
+    "field",
+    [{"storage": "²"}, {"storage": "9" * 5000}, {"rest": "[" * 100_000}, {"rest": '{"groups":[1]}'}],
+)
+async def test_forms_that_no_page_of_ours_has_made_are_refused(
+    world: WebWorld, inside: Browser, field: dict[str, str]
+) -> None:
+    await world.client.post("/api/v2/users", json=world.user("ana"))
+    assert (await inside.post("/users/ana", _before="{}", _version="", **field)).status == 400
+    checked = await inside.post("/check-user", _field=next(iter(field)), **field)
+    assert (checked.status, bool(checked.answer.json()["error"])) == (200, True)
+    assert (await inside.post("/try-storage", username="ana", **field)).status == 200
+
+
+async def test_an_end_beyond_the_calendar_leaves_the_form_usable(world: WebWorld, inside: Browser) -> None:
+    for name, end in (("ana", 2**62), ("ben", 253_402_300_800_000), ("cay", 253_402_214_399_999)):
+        document = world.user(name, expiration_date=end)
+        assert (await world.client.post("/api/v2/users", json=document)).status_code == 201
+        page = await inside.get(f"/users/{name}")
+        assert page.status == 200
+        sent = {**fields_of(page), "info": "changed"}
+        assert (await inside.post(f"/users/{name}", **sent)).status == 303
+        assert (await stored(world, name)).expiration_date == end

@@ -14,6 +14,8 @@ _SIZE: Final = re.compile(r"([0-9][0-9,_ ]*)(?:\.([0-9]{1,6}))?\s*([kmgtpe]?)(i?
 _POWERS: Final = " kmgtpe"
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 MAX_SIZE: Final = 2**63 - 1
+_LAST: Final = 253_402_214_400_000
+"""The end of the last day but one of the year 9999: the next end of a day is none of `datetime`."""
 _DAY: Final = "%Y-%m-%d"
 _MINUTE: Final = "%Y-%m-%d %H:%M"
 _SECOND: Final = "%Y-%m-%d %H:%M:%S"
@@ -69,9 +71,14 @@ def read_end(text: str) -> int:
 
 
 def end_text(milliseconds: int) -> str:
-    """The text that `read_end` reads; a time of day only where it is not the end of a day."""
+    """The text that `read_end` reads; a time of day only where it is not the end of a day.
+
+    What lies beyond the calendar (REST takes it) is the last day that can be typed.
+    """
     if milliseconds <= 0:
         return ""
+    if milliseconds >= _LAST:
+        return "9999-12-30"
     at = datetime.fromtimestamp(milliseconds / 1000, UTC).replace(microsecond=0)
     if (at.hour, at.minute, at.second) == (0, 0, 0):
         return (at - timedelta(days=1)).strftime(_DAY)

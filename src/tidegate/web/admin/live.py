@@ -35,6 +35,8 @@ PROVIDER_SECONDS: Final = 30.0
 """The data provider is asked for accounts near a quota and for deliveries at most this often."""
 MAX_STREAMS: Final = 200
 """Streams at a time."""
+MAX_OF_ONE: Final = 20
+"""Streams of one administrator, lest one leaves none for the others."""
 NEAR_ROWS: Final = 5
 LOW_SPACE: Final = 0.10
 """Share of a disk that is free, below which that can wait until morning."""
@@ -147,7 +149,7 @@ class Sampler:
         self._moved = {"in": 0, "out": 0}
         self._sampled = self._pointed = self._asked = -1e9
         self._kept: _Kept = ((), (0, 0), ("", 0, 0))
-        self._streams = 0
+        self._streams: Counter[str] = Counter()
         self._tick = asyncio.Event()
         self._hurry = asyncio.Event()
         self.closed = False
@@ -171,20 +173,25 @@ class Sampler:
         return _judged(self.figures)
 
     @property
-    def full(self) -> bool:
-        """True if no further stream may be opened."""
-        return self.closed or self._streams >= MAX_STREAMS
+    def _watched(self) -> bool:
+        return self._streams.total() > 0
+
+    def full(self, name: str) -> bool:
+        """True if an administrator may open no further stream."""
+        return self.closed or self._streams.total() >= MAX_STREAMS or self._streams[name] >= MAX_OF_ONE
 
     @contextlib.contextmanager
-    def watching(self) -> Iterator[bool]:
-        """While somebody reads the stream; False if there are too many."""
-        room = not self.full
-        self._streams += room
+    def watching(self, name: str) -> Iterator[bool]:
+        """While an administrator reads the stream; False if there are too many."""
+        room = not self.full(name)
+        self._streams[name] += room
         self._hurry.set()
         try:
             yield room
         finally:
-            self._streams -= room
+            self._streams[name] -= room
+            if not self._streams[name]:
+                del self._streams[name]
 
     async def next(self) -> Figures | None:
         """The next sample; None once there will be no more."""
@@ -219,9 +226,9 @@ class Sampler:
             tick.set()
             self._hurry.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FAST_SECONDS if self._streams else SLOW_SECONDS):
+                async with asyncio.timeout(FAST_SECONDS if self._watched else SLOW_SECONDS):
                     # Who begins to watch shall not wait for the slow round to end.
-                    await (asyncio.Event() if self._streams else self._hurry).wait()
+                    await (asyncio.Event() if self._watched else self._hurry).wait()
 
     async def _sample(self) -> None:
         services, now, wall = self._services(), self._monotonic(), time.time()

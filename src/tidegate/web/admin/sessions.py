@@ -224,10 +224,10 @@ async def end(request: Request, services: Services) -> None:
         await services.provider.browser_sessions.remove(digest_of(request, secret))
 
 
-def forget(request: Request, response: Response) -> None:
-    """Have the browser drop its cookie."""
+def forget(request: Request, response: Response, name: str = _COOKIE) -> None:
+    """Have the browser drop a cookie; one with a prefix is dropped only by what may set it."""
     response.delete_cookie(
-        cookie_name(request), path="/", secure=is_secure(request), httponly=True, samesite="strict"
+        cookie_name(request, name), path="/", secure=is_secure(request), httponly=True, samesite="strict"
     )
 
 

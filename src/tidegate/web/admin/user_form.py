@@ -131,10 +131,12 @@ def apply(document: Mapping[str, Any], values: Values, names: set[str]) -> dict[
     if "enabled" in names:
         made["status"] = 1 if values["enabled"] else 0
     if "storage" in names:
-        made["filesystem"] = {"provider": int(kind) if kind.isdigit() else kind}
+        # A number of three digits is none of ours, but one that the record's own check can name.
+        number = kind.isascii() and kind.isdigit() and len(kind) <= 3
+        made["filesystem"] = {"provider": int(kind) if number else kind[:40]}
     for field in FIELDS:
         if field.name in names and (not field.storage or field.storage == _storage_name(kind)):
-            _put(made, field, values[field.name])
+            _put(made, field, values.get(field.name, ()))
     if "key" in names or "new_keys" in names:
         made["public_keys"] = [*values.get("key", ()), *_new_keys(values)]
     if "permissions" in names:
@@ -334,6 +336,8 @@ def _rest_text(document: Mapping[str, Any]) -> str:
 def _put_rest(document: dict[str, Any], text: str) -> None:
     try:
         rest = json.loads(text) if text.strip() else {}
+    except RecursionError:
+        raise BadRecord("rest", "is nested too deep") from None
     except ValueError as error:
         raise BadRecord("rest", f"is not JSON: {error}") from None
     if not isinstance(rest, dict):

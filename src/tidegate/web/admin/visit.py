@@ -142,7 +142,7 @@ class Visit:
         values = {**self.common(), "note": json.loads(note) if note else None, **(context or {})}
         response = HTMLResponse(rendering.render(template, values), status, headers=HEADERS)
         if note:
-            response.delete_cookie(sessions.cookie_name(self.request, NOTE), path="/")
+            sessions.forget(self.request, response, NOTE)
         return response
 
     def common(self) -> dict[str, Any]:

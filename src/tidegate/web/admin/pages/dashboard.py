@@ -233,14 +233,14 @@ async def stream(visit: Visit) -> Response:
     Raises:
         OutsideBusy: too many streams are open.
     """
-    sampler, sight = visit.sampler, await _sight(visit)
+    sampler, sight, name = visit.sampler, await _sight(visit), visit.who.username
     sampler.wake()
-    if sampler.full:
+    if sampler.full(name):
         raise OutsideBusy("too many pages are live; this one shows the figures of its loading")
 
     async def frames() -> AsyncIterator[bytes]:
         seen = sight
-        with sampler.watching() as room:
+        with sampler.watching(name) as room:
             ticks, drawn = 0, 0
             while room and (figures := await sampler.next()) is not None:
                 ticks += 1
