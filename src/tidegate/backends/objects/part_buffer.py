@@ -7,6 +7,8 @@ from typing import Final
 
 from typing_extensions import Buffer
 
+from tidegate.resources.pages import fresh_pages
+
 SMALL_BYTES: Final = 256 * 1024
 """Least size of a buffer that had to grow."""
 GROWTH: Final = 4
@@ -44,7 +46,8 @@ class PartBuffer:
     def _grow(self, end: int, room: int) -> None:
         # The first bytes are often all of them.
         size = end if not self._size else max(end, min(room, max(SMALL_BYTES, GROWTH * len(self._view))))
-        grown = memoryview(bytearray(size))
+        # Pages of its own are resident as they are filled, and go back to the system at the end.
+        grown = fresh_pages(size) if size >= SMALL_BYTES else memoryview(bytearray(size))
         grown[: self._size] = self._view[: self._size]
         self._view = grown
 
