@@ -481,3 +481,20 @@ async def test_an_end_beyond_the_calendar_leaves_the_form_usable(world: WebWorld
         sent = {**fields_of(page), "info": "changed"}
         assert (await inside.post(f"/users/{name}", **sent)).status == 303
         assert (await stored(world, name)).expiration_date == end
+
+
+async def test_no_directory_is_left_out_because_there_are_many(world: WebWorld, inside: Browser) -> None:
+    """A directory whose rule is lost gets that of the one above, which may give more."""
+    paths = {"/": ["*"], **{f"/{number}": ["list"] for number in range(230)}}
+    made = await world.client.post("/api/v2/users", json={**world.user("ana"), "permissions": paths})
+    assert made.status_code == 201
+    sent = {**fields_of(await inside.get("/users/ana")), "p0-preset": "Read"}
+    assert (await inside.post("/users/ana", **sent)).status == 303
+    kept = (await stored(world, "ana")).permissions
+    assert (kept["/"], kept["/229"], len(kept)) == (("list", "download"), ("list",), 231)
+    rows = {f"p{row}-path": f"/{row}" for row in range(401)}
+    refused = await inside.post(
+        "/users/ana", _before="{}", _version="", rows=[str(row) for row in range(401)], **rows
+    )
+    assert (refused.status, "more than 400 directories" in refused.text) == (400, True)
+    assert (await stored(world, "ana")).permissions == kept

@@ -43,8 +43,8 @@ PRESETS: Final = {
     "All": ("*",),
 }
 """Permissions by the name of a preset."""
-MAX_DIRECTORIES: Final = 200
-"""Rows of the matrix."""
+MAX_DIRECTORIES: Final = 400
+"""Rows of the matrix; with all their fields more do not fit into a form."""
 OUTER: Final = ("groups", "role", "virtual_folders")
 """Keys of the document that are edited as JSON."""
 REST: Final = ("file_patterns", "bandwidth_limits", "access_time", "tally_limits", "two_factor_protocols")
@@ -80,7 +80,11 @@ def values_of(document: Mapping[str, Any]) -> Values:
 
 
 def posted(form: Form) -> Values:
-    """The fields of a form that was sent; boxes that are not ticked are not sent, hence empty."""
+    """The fields of a form that was sent; boxes that are not ticked are not sent, hence empty.
+
+    Raises:
+        BadRecord: there are more than `MAX_DIRECTORIES` rows; leaving some out would give more than is meant.
+    """
     values: Values = {name: form.all(name) for name in form if not name.startswith("_")}
     for name in ("enabled", "key", *(field.name for field in FIELDS if field.kind in ("flag", "denied"))):
         values.setdefault(name, [])
@@ -88,6 +92,8 @@ def posted(form: Form) -> Values:
     values["rows"] = [
         row for row in values.get("rows", ()) if "".join(values.get(f"p{row}-path", ())).strip()
     ]
+    if len(values["rows"]) > MAX_DIRECTORIES:
+        raise BadRecord("permissions", f"has more than {MAX_DIRECTORIES} directories; REST takes them")
     for row in values["rows"]:
         values.setdefault(f"p{row}", [])
     kept = set(values["rows"])
@@ -299,7 +305,7 @@ def _row(index: int, path: str, names: Sequence[str]) -> Values:
 
 def _permissions(values: Values) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for index in _rows(values)[:MAX_DIRECTORIES]:
+    for index in _rows(values):
         path = (values.get(f"p{index}-path") or [""])[0].strip()
         if not path:
             continue
