@@ -157,6 +157,9 @@ async def test_an_administrator_of_a_role_knows_no_other_account(world: WebWorld
         await post(rolf, "folders", folder)
         mount = {"name": "f", "virtual_path": "/f"}
         await put(world, "users/old", world.user("old", virtual_folders=[mount]))
+        for path in ("groups", "groups/g", "folders", "folders/f"):
+            shown = await rolf.get(f"{API}/{path}")
+            assert (shown.status_code, '"old"' in shown.text) == (200, False), path
         for method, path in (
             ("PUT", "folders/f"),
             ("DELETE", "folders/f"),

@@ -13,6 +13,7 @@ import base64
 import binascii
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -216,6 +217,11 @@ async def require_reach(request: Request, who: Caller) -> None:
 async def own_users(services: Services, who: Caller) -> frozenset[str] | None:
     """Names of the accounts that a caller may see; None for all."""
     return frozenset(await services.provider.role_users(who.role)) if who.role else None
+
+
+def seen_users(users: Sequence[str], own: frozenset[str] | None) -> list[str]:
+    """Those of the accounts that a caller may see, `own` being the answer of `own_users`."""
+    return [name for name in users if own is None or name in own]
 
 
 def require_settled(admin: Admin, *, factor: bool = True) -> None:

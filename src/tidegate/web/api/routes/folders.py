@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from tidegate.accounts.administrators import EVERYTHING
 from tidegate.store.documents import encode_folder
 from tidegate.web.api import schemas
-from tidegate.web.api.access import Ip, ManageFolders, With, actor
+from tidegate.web.api.access import Ip, ManageFolders, With, actor, own_users, seen_users
 from tidegate.web.api.bodies import Json, message, read_object
 from tidegate.web.api.paging import (
     DEFAULT_PAGE,
@@ -31,14 +31,13 @@ async def list_folders(
     services: With, who: ManageFolders, offset: Offset = 0, limit: Limit = DEFAULT_PAGE, order: Sort = "ASC"
 ) -> Response:
     """List folders by name, each with the accounts that mount it."""
-    del who
+    own = await own_users(services, who)
     page = await services.provider.folders(offset=offset, limit=limit, order=order)
-    return Json(
-        [
-            encode_folder(folder, confidential=False, users=await services.provider.folder_users(folder.name))
-            for folder in page
-        ]
-    )
+    answer = []
+    for folder in page:
+        users = seen_users(await services.provider.folder_users(folder.name), own)
+        answer.append(encode_folder(folder, confidential=False, users=users))
+    return Json(answer)
 
 
 @router.post(
@@ -64,7 +63,7 @@ async def get_folder(
 ) -> Response:
     """One folder, with the accounts that mount it."""
     folder = await services.administration.folders.get(name)
-    users = await services.provider.folder_users(folder.name)
+    users = seen_users(await services.provider.folder_users(folder.name), await own_users(services, who))
     confidential = bool(confidential_data) and who.may(EVERYTHING)
     return Json(encode_folder(folder, confidential=confidential, users=users), headers=etag(folder))
 

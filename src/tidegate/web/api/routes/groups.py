@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from tidegate.accounts.administrators import EVERYTHING
 from tidegate.store.group_documents import encode_group, encode_role
 from tidegate.web.api import schemas
-from tidegate.web.api.access import Ip, ManageGroups, ManageRoles, With, actor
+from tidegate.web.api.access import Ip, ManageGroups, ManageRoles, With, actor, own_users, seen_users
 from tidegate.web.api.bodies import Json, message, read_object
 from tidegate.web.api.paging import DEFAULT_PAGE, Confidential, Flag, Limit, Name, Offset, Sort
 from tidegate.web.api.preconditions import Version, etag
@@ -25,14 +25,13 @@ async def list_groups(
     services: With, who: ManageGroups, offset: Offset = 0, limit: Limit = DEFAULT_PAGE, order: Sort = "ASC"
 ) -> Response:
     """List groups by name, each with the accounts that have it; secrets are left out."""
-    del who
+    own = await own_users(services, who)
     page = await services.provider.groups(offset=offset, limit=limit, order=order)
-    return Json(
-        [
-            encode_group(group, confidential=False, users=await services.provider.group_users(group.name))
-            for group in page
-        ]
-    )
+    answer = []
+    for group in page:
+        users = seen_users(await services.provider.group_users(group.name), own)
+        answer.append(encode_group(group, confidential=False, users=users))
+    return Json(answer)
 
 
 @router.post(
@@ -58,7 +57,7 @@ async def get_group(
 ) -> Response:
     """One group, with the accounts that have it."""
     group = await services.administration.groups.get(name)
-    users = await services.provider.group_users(group.name)
+    users = seen_users(await services.provider.group_users(group.name), await own_users(services, who))
     confidential = bool(confidential_data) and who.may(EVERYTHING)
     return Json(encode_group(group, confidential=confidential, users=users), headers=etag(group))
 
