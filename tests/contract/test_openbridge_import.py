@@ -67,7 +67,7 @@ async def fill(connection: AsyncConnection) -> None:
     ):
         await connection.execute(text(statement))
     row = {"passwd": DIGEST, "when": "2019-01-09 01:45:04"}
-    for name, status in (("tester", "active"), ("sleeper", "inactive")):
+    for name, status in (("tester", "active"), ("sleeper", "inactive"), ("member", "active")):
         await connection.execute(
             text(
                 "INSERT INTO ftpd_user (userid, passwd, subscriptionid, uid, gid, homedir, status, shell, count, accessed) "
@@ -82,6 +82,9 @@ async def fill(connection: AsyncConnection) -> None:
         text(
             "INSERT INTO ftpd_quotalimit VALUES ('tester', 'user', 'false', 'soft', 214748364800, 0, 0, 1000, -1, 0)"
         )
+    )
+    await connection.execute(
+        text("INSERT INTO ftpd_quotalimit VALUES ('ftpgroup', 'group', 'false', 'hard', 0, 0, 0, 7, 0, 0)")
     )
     await connection.execute(
         text("INSERT INTO ftpd_quotatally VALUES ('tester', 'user', 15728640, 0, 0, 2, 0, 0)")
@@ -100,10 +103,16 @@ async def test_accounts_come_over_and_log_in_with_their_old_passwords(
     assert harvest.problems == []
     provider = await opened(options_of("sqlite"))
     rows, _ = await apply_import(provider, harvest)
+    shared = ("the limit of group 'ftpgroup' was shared; here this user has it alone",)
     assert [(row.name, row.action, row.notes) for row in rows] == [
+        ("ftpgroup", "add", ()),
         ("tester", "add", ()),
-        ("sleeper", "add", ()),
+        ("sleeper", "add", shared),
+        ("member", "add", shared),
     ]
+    assert sorted(await provider.group_users("ftpgroup")) == ["member", "sleeper", "tester"]
+    again, _ = await apply_import(provider, harvest)
+    assert [row.action for row in again] == ["keep"] * 4
 
     account = await provider.user("tester")
     assert account is not None
@@ -121,6 +130,13 @@ async def test_accounts_come_over_and_log_in_with_their_old_passwords(
         assert isinstance(
             await identity.authenticate(inside, "tester", Credential("password", secret=SECRET)), Principal
         )
+        member = await identity.authenticate(inside, "member", Credential("password", secret=SECRET))
+        assert isinstance(member, Principal)
+        # By the group, and so changed for all of its members at once.
+        assert member.account.filters.tally_limits == TallyLimits(limit_type="hard", files_in=7)
+        stored = await provider.user("member")
+        assert stored is not None
+        assert stored.filters.tally_limits is None
         await identity.settle()
         upgraded = await provider.user("tester")
         assert upgraded is not None

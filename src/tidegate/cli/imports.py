@@ -304,6 +304,7 @@ async def _carry_out(context: AdminContext, harvest: Harvest, choices: _Choices)
                 context.provider,
                 harvest.accounts,
                 choices.mode,
+                groups=harvest.groups,
                 keep_passwords=choices.keep_passwords,
                 source=harvest.source,
                 complete=not harvest.problems,
@@ -325,7 +326,8 @@ async def _carry_out(context: AdminContext, harvest: Harvest, choices: _Choices)
         write_report(
             report_file,
             {
-                "users": _documents(rows),
+                "users": _documents([row for row in rows if row.kind == "user"]),
+                "groups": _documents([row for row in rows if row.kind == "group"]),
                 "notes": list(harvest.notes),
                 "problems": [str(problem) for problem in harvest.problems],
             },
@@ -344,7 +346,8 @@ async def _carry_out(context: AdminContext, harvest: Harvest, choices: _Choices)
         count = len(harvest.problems)
         raise BadRecord(first.field, f"{first.what} ({count} problems, nothing was changed)")
     if not as_json:
-        gone = [row.name for row in rows if row.action == "gone"]
+        users = [row for row in rows if row.kind == "user"]
+        gone = [row.name for row in users if row.action == "gone"]
         if gone:
             note(
                 f"{len(gone)} users came from this source and are gone there, but may still log in here "
@@ -352,7 +355,7 @@ async def _carry_out(context: AdminContext, harvest: Harvest, choices: _Choices)
                 + (f" and {len(gone) - MAX_NAMED} more" if len(gone) > MAX_NAMED else "")
             )
         actions = ("add", "update", "keep", *(["disable"] if choices.disable_missing else []))
-        counts = {action: sum(row.action == action for row in rows) for action in actions}
+        counts = {action: sum(row.action == action for row in users) for action in actions}
         told = ", ".join(f"{count} to {action}" for action, count in counts.items())
         say(f"dry run, nothing was changed: {told}" if dry_run else f"done: {told}")
         if len(rows) > flags.SHOWN_ROWS and report_file is None:
@@ -363,6 +366,7 @@ def _documents(rows: list[PlanRow]) -> list[dict[str, object]]:
     return [
         {
             "name": row.name,
+            "kind": row.kind,
             "action": row.action,
             "where": row.where,
             "changes": [{"field": c.field, "before": c.before, "after": c.after} for c in row.changes],
@@ -377,10 +381,7 @@ def _show(rows: list[PlanRow], *, as_json: bool, all_rows: bool) -> None:
         say_json(_documents(rows))
         return
     if all_rows:
-        say_table(
-            COLUMNS,
-            [line for row in rows for line in _lines(row)],
-        )
+        say_table(COLUMNS, [line for row in rows for line in _lines(row)])
         return
     remarks: dict[str, list[str]] = {}
     for row in rows:
@@ -392,9 +393,8 @@ def _show(rows: list[PlanRow], *, as_json: bool, all_rows: bool) -> None:
 
 
 def _lines(row: PlanRow) -> list[tuple[str, str, str, str, str, str]]:
-    """The planned change of an account, a line for each field and each remark."""
-    lines: list[tuple[str, str, str, str, str, str]] = [
-        (row.name, row.action, c.field, c.before, c.after, row.where) for c in row.changes
-    ]
-    lines += [(row.name, row.action, "", "", f"({text})", row.where) for text in row.notes]
-    return lines or [(row.name, row.action, "", "", "", row.where)]
+    """The planned change of a record, a line for each field and each remark."""
+    name = row.name if row.kind == "user" else f"group {row.name}"
+    lines = [(name, str(row.action), c.field, c.before, c.after, row.where) for c in row.changes]
+    lines += [(name, row.action, "", "", f"({text})", row.where) for text in row.notes]
+    return lines or [(name, row.action, "", "", "", row.where)]

@@ -145,8 +145,8 @@ def check_group(group: Group, rules: Rules = DEFAULT_RULES, where: str = "") -> 
         raise BadRecord(f"{at}expires_in", f"{settings.expires_in} days are more than {MAX_DAYS}")
     if settings.filters.require_password_change:
         raise BadRecord(f"{at}filters.require_password_change", "is of accounts, not of groups")
-    if settings.filters.hold or settings.filters.imported_from:
-        raise BadRecord(f"{at}filters", "hold and imported_from are of accounts, not of groups")
+    if settings.filters.hold:
+        raise BadRecord(f"{at}filters.hold", "is of accounts, not of groups")
     home = settings.home_dir
     settings = changed(
         settings,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tidegate.accounts.keys import parse_public_key
 from tidegate.identity import passwords
 from tidegate.model import Account, Filters, Protocol, Tally, TallyLimits
+from tidegate.policy.groups import resolve
 from tidegate.policy.login import check_login
 from tidegate.store.imports.common import Harvest
 from tidegate.store.imports.openbridge import OpenbridgeTables, parse_openbridge
@@ -91,6 +92,7 @@ def test_user_with_salt_and_keys() -> None:
         "additional_info",
         "password",
         "public_keys",
+        "groups",
     }
 
 
@@ -170,10 +172,44 @@ def test_exactly_one_limit_applies_in_the_modules_order(kinds: tuple[str, ...], 
         {"groupname": "main", "gid": 2001, "members": ""},
     ]
     harvest = harvest_of(user(), group=groups, quotalimit=[rows[kind] for kind in kinds])
-    limits = only(harvest).filters.tally_limits
+    account = only(harvest)
+    acting = resolve(account, {group.name: group for group in harvest.groups}).account
+    limits = acting.filters.tally_limits
     assert (limits and limits.files_in) == expected
+    # The primary group gives its limit; from another group an account inherits none.
+    assert (account.filters.tally_limits is None) == (expected in (2, None))
     assert any("was shared" in note for note in harvest.accounts[0].notes) == (expected in (2, 3, 4))
-    assert bool(harvest.notes) == (expected is None)
+    assert any("class" in note for note in harvest.notes) == (expected is None)
+
+
+def test_groups_come_with_their_members_and_limits() -> None:
+    rows = [
+        {"groupname": "main", "gid": 2001, "members": None},
+        {"groupname": "side", "gid": 9, "members": "tester, gone"},
+        {"groupname": "side", "gid": 9, "members": "tester,other"},
+        {"groupname": "empty", "gid": 7, "members": ""},
+    ]
+    limits = [limit("main", "group", files_in_avail=2), limit("tester", "user")]
+    harvest = harvest_of(user(), user("other", gid=5), group=rows, quotalimit=limits)
+    assert harvest.problems == []
+    assert [(one.name, one.description) for one in harvest.groups] == [
+        ("main", "group 2001 of the Openbridge gateway"),
+        ("side", "group 9 of the Openbridge gateway"),
+        ("empty", "group 7 of the Openbridge gateway"),
+    ]
+    given = [one.user_settings.filters.tally_limits for one in harvest.groups]
+    assert given == [TallyLimits(limit_type="soft", files_in=2), None, None]
+    assert [[(use.name, use.type) for use in one.account.groups] for one in harvest.accounts] == [
+        [("main", 1), ("side", 2)],
+        [("side", 2)],
+    ]
+    # An own row without any limit keeps that of the group away, as there.
+    assert harvest.accounts[0].account.filters.tally_limits == TallyLimits(limit_type="soft")
+    assert harvest.notes == ["1 names of ftpd_group are not in ftpd_user"]
+
+
+def test_no_table_of_groups_says_nothing_of_groups() -> None:
+    assert "groups" not in harvest_of(user(), missing=["ftpd_group"]).accounts[0].says
 
 
 @pytest.mark.parametrize(
@@ -193,6 +229,14 @@ def test_exactly_one_limit_applies_in_the_modules_order(kinds: tuple[str, ...], 
         (
             {"userkey": [{"userid": "tester", "publickey": "nonsense"}]},
             "ftpd_userkey[0] of 'tester': neither an OpenSSH",
+        ),
+        ({"group": [{"groupname": "a/b", "gid": 1, "members": ""}]}, "ftpd_group[0]: name:"),
+        (
+            {
+                "group": [{"groupname": "m", "gid": 1}],
+                "quotalimit": [limit("m", "group", limit_type="medium")],
+            },
+            "ftpd_group[0]: ftpd_quotalimit[m]: limit_type 'medium'",
         ),
         ({"quotalimit": [limit(), limit()]}, "ftpd_quotalimit[1]: user 'tester' has two rows"),
         ({"quotalimit": [limit(kind="planet")]}, "ftpd_quotalimit[0]: quota_type 'planet'"),

@@ -11,7 +11,8 @@ import pytest
 from tests.support.loading import apply_import
 
 from tidegate.errors import BadRecord
-from tidegate.model import Account, Filters
+from tidegate.model import Account, Filters, GroupUse
+from tidegate.model.group import Group, GroupSettings
 from tidegate.store.contract import Provider
 from tidegate.store.factory import create_provider
 from tidegate.store.imports.common import Harvest
@@ -207,3 +208,56 @@ async def test_keys_that_an_import_brought_go_with_it_and_others_stay(provider: 
     assert await blobs() == [KEYS[2]]
     assert [change.field for change in rows[0].changes] == ["public_keys"]
     assert "SHA256:" in rows[0].changes[0].before
+
+
+# -- groups ------------------------------------------------------------------------------------------------------
+
+
+def with_group(*, group: str = "team", files: int = 5, gone: bool = False) -> Harvest:
+    row = {"userid": "tom", "passwd": "0" * 64, "uid": 7, "gid": 8, "homedir": "/srv/tom", "status": "active"}
+    limit = {
+        "name": group, "quota_type": "group", "per_session": "false", "limit_type": "hard", "files_in_avail": files,
+    }  # fmt: skip
+    groups = [] if gone else [{"groupname": group, "gid": 8, "members": "tom"}]
+    tables = OpenbridgeTables(user=[row], group=groups, quotalimit=[limit])
+    return parse_openbridge(tables, parse_key=str)
+
+
+async def test_groups_follow_their_source_and_keep_what_they_were_given_here(provider: Provider) -> None:
+    rows, _ = await apply_import(provider, with_group())
+    assert [(row.kind, row.name, row.action) for row in rows] == [
+        ("group", "team", "add"),
+        ("user", "tom", "add"),
+    ]
+    group = await provider.group("team")
+    assert group is not None
+    await provider.update_group(replace(group, user_settings=replace(group.user_settings, max_sessions=3)))
+    rows, _ = await apply_import(provider, with_group())
+    assert [row.action for row in rows] == ["keep", "keep"]
+    rows, _ = await apply_import(provider, with_group(files=6))
+    assert [(row.name, row.action) for row in rows] == [("team", "update"), ("tom", "keep")]
+    group = await provider.group("team")
+    assert group is not None and group.user_settings.filters.tally_limits is not None
+    assert (group.user_settings.max_sessions, group.user_settings.filters.tally_limits.files_in) == (3, 6)
+    rows, _ = await apply_import(provider, with_group(gone=True))
+    assert [(row.name, row.action) for row in rows] == [("team", "gone"), ("tom", "update")]
+    assert await provider.group_users("team") == []
+
+
+async def test_a_primary_group_of_ones_own_stays_and_the_limit_holds(provider: Provider) -> None:
+    await provider.add_group(Group(name="mine"))
+    await provider.add_user(replace(STORED, groups=(GroupUse(name="mine", type=1),)))
+    for action in ("update", "keep"):
+        rows, _ = await apply_import(provider, with_group())
+        assert rows[-1].action == action
+        stored = await provider.user("tom")
+        assert stored is not None and stored.filters.tally_limits is not None
+        assert [(use.name, use.type) for use in stored.groups] == [("mine", 1), ("team", 2)]
+        assert stored.filters.tally_limits.files_in == 5
+
+
+async def test_a_group_of_the_same_name_that_is_another_gives_nobody_anything(provider: Provider) -> None:
+    await provider.add_group(Group(name="team", user_settings=GroupSettings(home_dir="/elsewhere")))
+    with pytest.raises(BadRecord, match="'team' is a group here that did not come from openbridge"):
+        await apply_import(provider, with_group())
+    assert await provider.count_users() == 0

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from tidegate.accounts.rules import DEFAULT_RULES, Rules
 from tidegate.errors import BadRecord
 from tidegate.model import Account
+from tidegate.model.group import Group
 from tidegate.store.validate import MAX_ID, check_account, looks_hashed
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
@@ -54,6 +55,7 @@ class Harvest:
 
     Attributes:
         accounts: in the order of the source.
+        groups: checked; each account's `groups` names some of them.
         problems: mistakes, each with its place. An import with problems is not stored.
         notes: about the source as a whole.
         skipped: records left out on purpose (outside the range of ids, for instance).
@@ -61,6 +63,7 @@ class Harvest:
     """
 
     accounts: list[Imported] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
     problems: list[BadRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     skipped: int = 0

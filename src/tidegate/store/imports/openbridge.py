@@ -8,6 +8,7 @@ The tables are those of ProFTPD's mod_sql, mod_quotatab_sql, mod_sftp_sql and mo
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +16,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from tidegate.errors import BadRecord
-from tidegate.model import TALLY_NAMES, Account, Filters, Tally, TallyLimits
+from tidegate.model import TALLY_NAMES, Account, Filters, GroupUse, Tally, TallyLimits
+from tidegate.model.group import Group, GroupSettings, Membership
+from tidegate.store.group_documents import check_group
 from tidegate.store.imports.common import ALL_PERMISSIONS, DEFAULT_RULES, Harvest, Rules, ids_of
 from tidegate.store.imports.openbridge_access import AccessRules, check_access
 from tidegate.store.validate import looks_hashed
@@ -61,7 +64,8 @@ def parse_openbridge(
         parse_key: turns a public key of any form into an OpenSSH line or raises `BadRecord`
             (`tidegate.accounts.keys.parse_public_key`).
         closed_by_default: the old server had ``builtin:all`` for a deny table: only `ftpd_allow` comes in.
-        shared_tallies: members of a group count on its tally, as there; else each has the limit alone.
+        shared_tallies: members of a group count on its tally, as there, and have its limit of their own, for
+            there are no groups here; else each has the limit alone, and rows of ftpd_group become groups.
         rules: what names are valid.
     """
     harvest = Harvest(source="openbridge")
@@ -70,6 +74,8 @@ def parse_openbridge(
     salts = _by_name(tables.salt, "ftpd_salt", "salt", harvest)
     keys = _keys(tables.userkey, parse_key, harvest)
     quotas = _Quotas(tables, harvest, shared=shared_tallies)
+    if not shared_tallies:
+        quotas.make_groups(harvest)
     seen: set[str] = set()
     for index, row in enumerate(tables.user):
         if harvest.full:
@@ -89,13 +95,20 @@ def parse_openbridge(
             account = replace(account, public_keys=tuple(dict.fromkeys(keys.get(name, ()))))
             says.add("public_keys")
         account = with_access(account, access, says)
+        if not shared_tallies and "ftpd_group" not in tables.missing:
+            account = replace(account, groups=tuple(quotas.groups_of(account)))
+            says.add("groups")
         try:
             account = quotas.apply(account, says, notes)
         except BadRecord as error:
             harvest.problem(f"{where} {error.field}", error.what)
             continue
         harvest.add(where, account, says, notes, rules)
-    for table, names in (("ftpd_salt", salts.keys()), ("ftpd_userkey", keys.keys())):
+    for table, names in (
+        ("ftpd_salt", salts.keys()),
+        ("ftpd_userkey", keys.keys()),
+        ("ftpd_group", quotas.members if not shared_tallies else set()),
+    ):
         if strangers := names - seen:
             harvest.notes.append(f"{len(strangers)} names of {table} are not in ftpd_user")
     return harvest
@@ -184,7 +197,8 @@ class _Quotas:
     """Picks the one limit that applies to a user, as mod_quotatab looks it up.
 
     User, then primary group, then other groups, then ``all``. Limits of groups and of all are shared by
-    their members there; an import gives each member the limit alone, and a note says so.
+    their members there; an import gives each member the limit alone, and a note says so. It gives that of
+    the primary group by the group; an account inherits no limit from other groups, so that is its own.
     """
 
     def __init__(self, tables: OpenbridgeTables, harvest: Harvest, *, shared: bool = False) -> None:
@@ -192,12 +206,59 @@ class _Quotas:
         self._limits = _by_kind(tables.quotalimit, "ftpd_quotalimit", harvest)
         self._tallies = _by_kind(tables.quotatally, "ftpd_quotatally", harvest, lenient=True)
         self._group_of = {_text(row, "gid"): _text(row, "groupname") for row in tables.group}
-        self._members = {
-            _text(row, "groupname"): {part.strip() for part in _text(row, "members").split(",")}
-            for row in tables.group
-        }
+        self._rows = {_text(row, "groupname"): index for index, row in enumerate(tables.group)}
+        self._groups_of: dict[str, list[str]] = {}
+        for row in tables.group:
+            for member in dict.fromkeys(part.strip() for part in _text(row, "members").split(",")):
+                if member:
+                    self._groups_of.setdefault(member, []).append(_text(row, "groupname"))
+        self._given: dict[str, TallyLimits] = {}
         if any(kind == "class" for kind, _ in self._limits):
             harvest.notes.append("limits of the type class are not kept: there are no connection classes")
+
+    @property
+    def members(self) -> set[str]:
+        """Names that stand in the lists of groups."""
+        return set(self._groups_of)
+
+    def make_groups(self, harvest: Harvest) -> None:
+        """Put a group for each name of `ftpd_group` into the harvest, with its limit."""
+        gids = {name: gid for gid, name in self._group_of.items()}
+        for name, index in self._rows.items():
+            if harvest.full:
+                return
+            try:
+                limits = self._limits_of(("group", name)) if ("group", name) in self._limits else None
+                settings = GroupSettings(filters=Filters(tally_limits=limits, imported_from=harvest.source))
+                about = f"group {gids.get(name, '')} of the Openbridge gateway".replace("  ", " ")
+                harvest.groups.append(
+                    check_group(Group(name=_folded(name), description=about, user_settings=settings))
+                )
+            except BadRecord as error:
+                harvest.problem(f"ftpd_group[{index}]", str(error))
+                continue
+            if limits is not None:
+                self._given[name] = limits
+
+    def groups_of(self, account: Account) -> Iterable[GroupUse]:
+        """The primary group by its number, and then those that list the account."""
+        primary = self._group_of.get(str(account.gid))
+        if primary:
+            yield GroupUse(name=_folded(primary), type=Membership.PRIMARY)
+        for name in dict.fromkeys(self._groups_of.get(account.username, ())):
+            if name != primary:
+                yield GroupUse(name=_folded(name), type=Membership.SECONDARY)
+
+    def _limits_of(self, key: tuple[str, str]) -> TallyLimits:
+        limit, place = self._limits[key], f"ftpd_quotalimit[{key[1]}]"
+        limit_type = _text(limit, "limit_type").lower()
+        if limit_type not in ("soft", "hard"):
+            raise BadRecord(place, f"limit_type {limit_type[:40]!r} is neither soft nor hard")
+        return TallyLimits(
+            limit_type=limit_type,
+            per_session=_flag(limit, "per_session", place),
+            **{counter: _count(limit, f"{counter}_avail", place) for counter in TALLY_NAMES},
+        )
 
     def apply(self, account: Account, says: set[str], notes: list[str]) -> Account:
         """The account with its limit and what it has used of it."""
@@ -205,23 +266,15 @@ class _Quotas:
         if found is None:
             return account
         kind, name = found
-        limit = self._limits[found]
+        limits = self._limits_of(found)
         tally = self._tallies.get(found if self._shared else ("user", account.username), {})
-        place = f"ftpd_quotalimit[{name}]"
-        limit_type = _text(limit, "limit_type").lower()
-        if limit_type not in ("soft", "hard"):
-            raise BadRecord(place, f"limit_type {limit_type[:40]!r} is neither soft nor hard")
-        limits = TallyLimits(
-            limit_type=limit_type,
-            per_session=_flag(limit, "per_session", place),
-            **{counter: _count(limit, f"{counter}_avail", place) for counter in TALLY_NAMES},
-        )
+        inherited = kind == "group" and name in self._given and name == self._group_of.get(str(account.gid))
         if kind != "user" and not self._shared:
             notes.append(
                 f"the limit of {kind} {name!r} was shared; here this user has it alone".replace(" ''", "")
             )
         says.add("filters.tally_limits")
-        filters: Filters = replace(account.filters, tally_limits=limits)
+        filters: Filters = replace(account.filters, tally_limits=None if inherited else limits)
         account = replace(account, filters=filters)
         if limits.per_session or not tally:
             return account
@@ -238,8 +291,8 @@ class _Quotas:
         primary = self._group_of.get(str(account.gid))
         if primary:
             yield "group", primary
-        for group, members in self._members.items():
-            if account.username in members and group != primary:
+        for group in self._groups_of.get(account.username, ()):
+            if group != primary:
                 yield "group", group
         yield "all", ""
 
@@ -273,6 +326,11 @@ def _count(row: Row, column: str, place: str) -> int:
     if exact > _MOST:
         raise BadRecord(place, f"{column} is larger than {_MOST}")
     return max(0, exact)
+
+
+def _folded(name: str) -> str:
+    """The name of a group as it is here."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _flag(row: Row, column: str, place: str) -> bool:

@@ -6,14 +6,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.loads import Loads
 from tidegate.errors import BadRecord, Outdated
-from tidegate.model import Account, StorageConfig
+from tidegate.model import Account, GroupUse, StorageConfig, TallyLimits
+from tidegate.model.group import Group, GroupSettings, Membership
 from tidegate.store.contract import LoadReport, Provider, Record, Snapshot
 from tidegate.store.imports.common import Harvest, Imported
 from tidegate.store.storages import shown_storage
@@ -26,6 +27,11 @@ ADD_ONLY: Final = 1
 
 MAX_TRIES: Final = 8
 """The most times that an import is planned while accounts change under it."""
+
+_PAGE: Final = 1_000
+"""Groups read at a time."""
+
+R = TypeVar("R", Account, GroupSettings)
 
 _MARK: Final = "imported:"
 """In the comment of a key that an import brought."""
@@ -42,16 +48,17 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:
-    """The planned change of one account.
+    """The planned change of one account or group.
 
     Attributes:
-        name: the user.
+        name: the user, or the group.
         action: ``add``, ``update`` or ``keep``; of an account that an earlier import of this source made
             and that is no longer there: ``gone`` (nothing is done) or ``disable``.
         changes: for ``add`` what differs from a bare account, for ``update`` and ``disable`` what changes.
         notes: what the source says and is not kept.
         where: place in the source.
-        account: what would be stored; the stored one for ``keep``.
+        record: what would be stored; the stored one for ``keep``.
+        kind: ``user`` or ``group``; groups come first.
     """
 
     name: str
@@ -59,7 +66,8 @@ class PlanRow:
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
     where: str
-    account: Account
+    record: Account | Group
+    kind: Literal["user", "group"] = "user"
 
 
 HowMany = Callable[[int], None]
@@ -75,6 +83,7 @@ async def plan_import(
     accounts: Sequence[Imported],
     mode: int = 0,
     *,
+    groups: Sequence[Group] = (),
     keep_passwords: bool = False,
     source: str = "",
     complete: bool = True,
@@ -87,6 +96,7 @@ async def plan_import(
         provider: where it would go.
         accounts: of a `Harvest`.
         mode: 0 adds and updates, 1 only adds.
+        groups: of the `Harvest`.
         keep_passwords: leave the password of existing users who have one. Without it a second import
             puts back hashes that logins have upgraded, and passwords that users have changed.
         source: of the `Harvest`; accounts remember it.
@@ -94,14 +104,20 @@ async def plan_import(
             `accounts` are gone there, and told.
         disable_missing: disable those.
         how_far: told of each account that was looked at.
+
+    Raises:
+        BadRecord: a group of the source has the name of one that did not come from there.
     """
+    rows, ours = list[PlanRow](), set[str]()
+    if groups or any("groups" in item.says for item in accounts):
+        rows, ours = await _plan_groups(provider, groups, mode, source, complete=complete)
+    limits = {group.name: group.user_settings.filters.tally_limits for group in groups}
     names = {item.account.username for item in accounts}
     known: dict[str, Account] = {}
     async for account in provider.iter_users(fresh=True):
         how_far(1)
         if account.username in names or (source and account.filters.imported_from == source):
             known[account.username] = account
-    rows = []
     for item in accounts:
         if source:
             item = replace(
@@ -115,7 +131,12 @@ async def plan_import(
             changes = differences(bare, item.account)
             rows.append(PlanRow(item.account.username, "add", changes, item.notes, item.where, item.account))
             continue
-        merged = stored if mode == ADD_ONLY else merge(stored, item, keep_passwords=keep_passwords)
+        if mode == ADD_ONLY:
+            merged = stored
+        else:
+            merged = _with_groups(
+                merge(stored, item, keep_passwords=keep_passwords), stored, item, ours, limits
+            )
         changes = differences(stored, merged)
         action: Action = "update" if changes else "keep"
         rows.append(PlanRow(stored.username, action, changes, item.notes, item.where, merged))
@@ -125,6 +146,64 @@ async def plan_import(
             action = "disable" if disable_missing else "gone"
             rows.append(PlanRow(account.username, action, differences(account, off), (), source, off))
     return rows
+
+
+async def _plan_groups(
+    provider: Provider, groups: Sequence[Group], mode: int, source: str, *, complete: bool
+) -> tuple[list[PlanRow], set[str]]:
+    """The rows of the groups, and the names of all that are or were of this source."""
+    known: dict[str, Group] = {}
+    while page := await provider.groups(offset=len(known), limit=_PAGE):
+        known |= {group.name: group for group in page}
+    came = {name for name, group in known.items() if group.user_settings.filters.imported_from == source}
+    rows = []
+    for group in groups:
+        stored = known.get(group.name)
+        if stored is None:
+            changes = differences(GroupSettings(), group.user_settings)
+            rows.append(PlanRow(group.name, "add", changes, (), source, group, "group"))
+            continue
+        if group.name not in came:
+            raise BadRecord(
+                "groups",
+                f"{group.name!r} is a group here that did not come from {source}: give it another name",
+            )
+        before = stored.user_settings
+        limits = before.filters.tally_limits if mode == ADD_ONLY else group.user_settings.filters.tally_limits
+        after = replace(before, filters=replace(before.filters, tally_limits=limits))
+        changes = differences(before, after)
+        action: Action = "update" if changes else "keep"
+        rows.append(
+            PlanRow(group.name, action, changes, (), source, replace(stored, user_settings=after), "group")
+        )
+    names = {group.name for group in groups}
+    if complete:
+        rows += [PlanRow(name, "gone", (), (), source, known[name], "group") for name in sorted(came - names)]
+    return rows, names | came
+
+
+def _with_groups(
+    merged: Account,
+    stored: Account,
+    item: Imported,
+    ours: set[str],
+    limits: Mapping[str, TallyLimits | None],
+) -> Account:
+    """The account with the groups of the source and those that were given here.
+
+    A primary group that was given here stays; that of the source is a secondary one then, and as that gives
+    no limit, the account has the limit itself.
+    """
+    if "groups" not in item.says:
+        return merged
+    kept = tuple(use for use in stored.groups if use.name not in ours)
+    found = item.account.groups
+    first = next((use.name for use in found if use.type == Membership.PRIMARY), "")
+    if first and any(use.type == Membership.PRIMARY for use in kept):
+        found = tuple(GroupUse(name=use.name, type=Membership.SECONDARY) for use in found)
+        if "filters.tally_limits" in item.says and merged.filters.tally_limits is None:
+            merged = replace(merged, filters=replace(merged.filters, tally_limits=limits.get(first)))
+    return replace(merged, groups=(*kept, *found))
 
 
 def _marked(account: Account, source: str) -> Account:
@@ -191,6 +270,7 @@ async def apply_import(
             provider,
             harvest.accounts,
             mode,
+            groups=harvest.groups,
             keep_passwords=keep_passwords,
             source=harvest.source,
             complete=not harvest.problems,
@@ -198,8 +278,9 @@ async def apply_import(
             how_far=how_far,
         )
         changed = [row for row in rows if row.action in ("add", "update", "disable")]
-        fields = {row.name: tuple(change.field for change in row.changes) for row in changed}
-        batches = _batches([row.account for row in changed], how_far)
+        users = [row for row in changed if row.kind == "user"]
+        fields = {row.name: tuple(change.field for change in row.changes) for row in users}
+        batches = _batches([row.record for row in changed], how_far)
         try:
             return rows, await loads.store(batches, by=by, mode=mode, merged=True, fields=fields)
         except Outdated:
@@ -208,8 +289,10 @@ async def apply_import(
                 raise
 
 
-async def _batches(users: Sequence[Account], how_far: HowMany) -> AsyncIterator[Sequence[Record]]:
-    async for batch in batches_of(Snapshot(users=users)):
+async def _batches(records: Sequence[Account | Group], how_far: HowMany) -> AsyncIterator[Sequence[Record]]:
+    users = [record for record in records if isinstance(record, Account)]
+    groups = [record for record in records if isinstance(record, Group)]
+    async for batch in batches_of(Snapshot(users=users, groups=groups)):
         yield batch
         how_far(len(batch))
 
@@ -233,7 +316,7 @@ def merge(stored: Account, item: Imported, *, keep_passwords: bool = False) -> A
     return replace(stored, **values)
 
 
-def differences(before: Account, after: Account) -> tuple[Change, ...]:
+def differences(before: R, after: R) -> tuple[Change, ...]:
     """Fields that differ, in the order of the record, fit to be shown."""
     found = [
         Change(name, _shown(name, getattr(before, name)), _shown(name, getattr(after, name)))
