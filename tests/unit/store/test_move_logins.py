@@ -89,7 +89,8 @@ async def test_nobody_comes_in_whom_sftpgo_refused_and_who_came_in_still_does(er
         right = bool(password) and secrets.get(stored) == password
         return right and (stored not in doubted or passwords.check(password, stored))
 
-    people = People(*moved.users.values())
+    people = People(*moved.stored.values())
+    people.groups = moved.groups
     identity = Identity(
         people,  # type: ignore[arg-type]
         IdentityOptions(hashing=CHEAP, naming_rules=1, password_caching=False, upgrade_hashes=False),
