@@ -52,9 +52,14 @@ class Desk:
 
     @contextlib.asynccontextmanager
     async def page(self, **options: Any) -> AsyncIterator[Page]:
-        context = await self.browser.new_context(storage_state=self.state, base_url=self.world.url, **options)
+        options = {"storage_state": self.state, "base_url": self.world.url, **options}
+        context = await self.browser.new_context(**options)
+        page = await self.watched(context)
         try:
-            yield await self.watched(context)
+            yield page
+        except Exception as error:
+            error.add_note(f"{page.url} shows: {(await page.content())[:4_000]}")
+            raise
         finally:
             await context.close()
 
@@ -242,9 +247,8 @@ async def test_axe_finds_nothing_and_no_page_scrolls_sideways(desk: Desk, scheme
 
 
 async def test_the_sign_in_page_passes_axe_and_works_without_script(desk: Desk) -> None:
-    context = await desk.browser.new_context(base_url=desk.world.url, java_script_enabled=False)
-    try:
-        page = await desk.watched(context)
+    await add(desk, "somebody")  # without any account the page has nothing to search
+    async with desk.page(storage_state=None, java_script_enabled=False) as page:
         await page.goto("/")
         await page.fill("[name=name]", "mara")
         await page.fill("[name=password]", PASSWORD)
@@ -254,14 +258,8 @@ async def test_the_sign_in_page_passes_axe_and_works_without_script(desk: Desk) 
         await page.fill("[name=q]", "nobody")
         await page.keyboard.press("Enter")
         await page.wait_for_url("**/users?q=nobody*")
-    finally:
-        await context.close()
-    context = await desk.browser.new_context(base_url=desk.world.url)
-    try:
-        page = await desk.watched(context)
+    async with desk.page(storage_state=None) as page:
         await page.goto(f"{BASE}/login")
         await page.evaluate(AXE.read_text(encoding="utf-8"))
         result = await page.evaluate(RUN_AXE, TAGS)
         assert [one["id"] for one in result["violations"]] == []
-    finally:
-        await context.close()

@@ -54,6 +54,9 @@ _LOST_CODES: Final = frozenset({"1153", "2006", "2013"})
 """MySQL: packet too large, server has gone away, lost connection."""
 _RETRY_CODES: Final = frozenset({"40001", "40P01", "1213", "1205", "1020"})
 """Serialization failure and deadlock of PostgreSQL; deadlock, lock wait and changed row of MySQL."""
+_SQLITE_BUSY: Final = 5
+_BUSY_SECONDS: Final = 5.0
+"""How long a locked SQLite file is asked again: nothing waits for it while it becomes a WAL file."""
 
 _log = logging.getLogger(__name__)
 
@@ -224,7 +227,7 @@ class Database:
         single: bool = False,
         again: bool = True,
     ) -> T:
-        attempt = 0
+        attempt, patience = 0, time.monotonic() + _BUSY_SECONDS
         while True:
             attempt += 1
             try:
@@ -234,6 +237,9 @@ class Database:
             except (sa.SQLAlchemyError, OSError, TimeoutError) as error:
                 if again and attempt < ATTEMPTS and _worth_retrying(error, writes=writes):
                     await asyncio.sleep(0.005 * attempt)
+                    continue
+                if again and _is_locked(error) and time.monotonic() < patience:
+                    await asyncio.sleep(0.02)
                     continue
                 if target.packets and (size := _sent_bytes(error)):
                     await self._blame_packet(engine, target, size)
@@ -325,6 +331,12 @@ def _worth_retrying(error: BaseException, *, writes: bool) -> bool:
     if isinstance(error, sa.DBAPIError):
         return code_of(error) in _RETRY_CODES or (error.connection_invalidated and not writes)
     return False
+
+
+def _is_locked(error: BaseException) -> bool:
+    """True if another process has an SQLite file for itself; nothing was changed then."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF == _SQLITE_BUSY
 
 
 def _fail(error: BaseException, target: Target) -> NoReturn:
