@@ -56,7 +56,7 @@ _RETRY_CODES: Final = frozenset({"40001", "40P01", "1213", "1205", "1020"})
 """Serialization failure and deadlock of PostgreSQL; deadlock, lock wait and changed row of MySQL."""
 _SQLITE_BUSY: Final = 5
 _BUSY_SECONDS: Final = 5.0
-"""How long a locked SQLite file is asked again: nothing waits for it while it becomes a WAL file."""
+"""Seconds for which a locked SQLite file is asked again: nothing waits for it while it becomes a WAL file."""
 
 _log = logging.getLogger(__name__)
 
