@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from tests.support.accounts import ED25519
 from tests.support.doors import port_of
+from tests.support.live_connections import Moving, connect
 from tests.support.needs import absent, program
 from tests.support.ssh_world import SSH
 from tests.support.web_world import PASSWORD, WebWorld, web_world
@@ -140,11 +142,21 @@ async def test_a_user_made_in_the_browser_uploads_and_the_bar_moves(desk: Desk, 
             await page.wait_for_function(
                 "first => document.querySelector('[data-rows] progress')?.value > first", arg=first
             )
+            await page.click("a.card:has-text('Sessions')")
+            row = page.locator("#connections tr", has_text="granite-bank")
+            text = await row.inner_text()
+            assert re.search(r"OpenSSH.*SCP.*(aes|chacha).*/big.bin.*B/s", text, re.DOTALL), text
+            await page.wait_for_selector("[data-live-state]:has-text('live')")
+            await row.locator("button[popovertarget]").click()
+            await page.click(".menu:popover-open :text('Close this one')")
+            await page.wait_for_selector(".toast:has-text('The connection of granite-bank is closed.')")
+            assert await asyncio.wait_for(upload.wait(), 15) != 0
+            await page.goto(f"{BASE}/")
         finally:
             if upload.returncode is None:
                 upload.kill()
                 await upload.wait()
-        # It would take a minute; that it is cut off shows on the page as well.
+        # It would have taken a minute; that it was cut off shows on the dashboard as well.
         await page.wait_for_selector("[data-none]:not([hidden])")
 
 
@@ -224,12 +236,15 @@ async def test_search_finds_while_one_types_and_the_form_says_what_is_wrong(desk
 PATHS: Final = [
     *(page.path for page in all_pages() if page.nav is not None),
     "/new-user", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
+    "/connections/c-axe-0",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
 async def test_axe_finds_nothing_and_no_page_scrolls_sideways(desk: Desk, scheme: Any, width: int) -> None:
     await add(desk, "axe", quota_size=100)
+    connection = await connect(desk.world, "axe")
+    connection.transfers.add(Moving("/in/axe.bin", 100))
     source = AXE.read_text(encoding="utf-8")
     found: list[str] = []
     async with desk.page(color_scheme=scheme, viewport={"width": width, "height": 900}) as page:
@@ -243,6 +258,7 @@ async def test_axe_finds_nothing_and_no_page_scrolls_sideways(desk: Desk, scheme
                 wide = await page.evaluate("() => document.documentElement.scrollWidth")
                 found += [f"{path} is {wide} wide on a screen of 320"] if wide > 320 else []
                 await page.set_viewport_size({"width": width, "height": 900})
+    connection.disconnect("")
     assert found == []
 
 

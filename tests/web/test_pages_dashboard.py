@@ -15,23 +15,15 @@ import httpx2
 import pytest
 from tests.support.browser import BASE, Browser, browser
 from tests.support.doors import services_of
+from tests.support.live_connections import Moving, connect
 from tests.support.web_world import ADMIN, WebWorld, web_world
 
-from tidegate.cluster.registry import LiveConnection
-from tidegate.model import Peer, Protocol
 from tidegate.web.admin import live
 from tidegate.web.admin.pages import dashboard
 
 
-class Moving:
-    def __init__(self, path: str, total: int) -> None:
-        self.operation_type, self.virtual_path, self.total_size = "upload", path, total
-        self.started, self.size = time.time(), 0
-
-
 async def enter(world: WebWorld, name: str, path: str, total: int) -> Moving:
-    connection = LiveConnection(Peer(f"c-{name}", Protocol.SFTP, "192.0.2.1"), name, lambda _: None)
-    await services_of(world.app).registry.enter(connection)
+    connection = await connect(world, name)
     moving = Moving(path, total)
     connection.transfers.add(moving)
     return moving

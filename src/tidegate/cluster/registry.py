@@ -74,6 +74,7 @@ class LiveConnection:
         connected_at: seconds since the epoch.
         activity: when the client last sent something; channels of one connection share it.
         command: the SSH command, if any.
+        cipher: that the door has agreed on with the client; empty where it does not know.
         transfers: what is being moved now.
     """
 
@@ -83,6 +84,7 @@ class LiveConnection:
     connected_at: float = field(default_factory=time.time)
     activity: Activity = field(default_factory=Activity)
     command: str = ""
+    cipher: str = ""
     transfers: set[LiveTransfer] = field(default_factory=set)
 
     @property

@@ -130,7 +130,8 @@ async def _enter(c: Conversation, outcome: Principal, code: int) -> None:
 
 async def open_session(c: Conversation, principal: Principal) -> None:
     """Open the files of who has logged in, and count them among the account's sessions."""
-    live = LiveConnection(c.peer, principal.username, c.end, activity=c.activity)
+    cipher = c.control.tls.cipher if c.control.tls is not None else ""
+    live = LiveConnection(c.peer, principal.username, c.end, activity=c.activity, cipher=cipher)
     await c.door.registry.enter(live, max_sessions=principal.account.max_sessions)
     try:
         session = await c.door.sessions.open(principal, c.peer)

@@ -105,6 +105,11 @@ class ChannelOwner(Protocol):
         """Channels that are open."""
         ...
 
+    @property
+    def cipher(self) -> str:
+        """Names of the cipher and of the MAC that seal what is sent."""
+        ...
+
     def end(self, by: str, *, code: int = ..., text: str = ...) -> None:
         """End the connection."""
         ...

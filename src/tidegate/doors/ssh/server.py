@@ -512,6 +512,14 @@ class SshLogin(asyncssh.SSHServer):
         """True if a transfer or a command is going on."""
         return any(session.busy for session in self.sessions)
 
+    @property
+    def cipher(self) -> str:
+        """Names of the cipher and of the MAC that seal what is sent; an AEAD needs no MAC."""
+        if self._conn is None:
+            return ""
+        cipher, mac = (str(self._conn.get_extra_info(f"send_{part}", "")) for part in ("cipher", "mac"))
+        return cipher if mac in ("", cipher) else f"{cipher} {mac}"
+
     # -- for the record ----------------------------------------------------------------------------------
 
     def _client_version(self) -> str:

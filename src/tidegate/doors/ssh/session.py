@@ -213,6 +213,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             login.end,
             activity=login.activity,
             command=command[:MAX_LOGGED_COMMAND],
+            cipher=login.cipher,
         )
         work = self._work
         assert work is not None

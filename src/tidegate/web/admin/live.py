@@ -22,6 +22,7 @@ from tidegate.errors import TidegateError
 from tidegate.model import Account
 from tidegate.model.door import DoorStatus
 from tidegate.store.user_query import UserQuery
+from tidegate.web.admin.connection_rows import stamp
 from tidegate.web.admin.counters import EventCounts
 from tidegate.web.admin.rendering import count, size
 from tidegate.web.admin.transfers import TransferRow, TransferTable
@@ -104,6 +105,7 @@ class Figures:
         provider: fault of the data provider; empty if it works.
         near: accounts near a quota.
         waiting: deliveries that wait, and those that were given up.
+        stamp: another number as soon as a connection comes or goes, or a transfer moves.
         disk: path, used and all bytes of the disk that homes are on.
     """
 
@@ -117,6 +119,7 @@ class Figures:
     provider: str = ""
     near: tuple[Account, ...] = ()
     waiting: tuple[int, int] = (0, 0)
+    stamp: int = 0
     disk: tuple[str, int, int] = ("", 0, 0)
 
 
@@ -250,6 +253,7 @@ class Sampler:
             provider=await services.health.problem(),
             near=near,
             waiting=waiting,
+            stamp=stamp(connections),
             disk=disk,
         )
         self._sampled = now

@@ -113,6 +113,11 @@ class Visit:
         if not self.may(permission):
             raise Denied(f"you lack the permission {permission}", rule="permissions")
 
+    async def own_users(self) -> frozenset[str] | None:
+        """Names of the accounts that the administrator may see; None for all."""
+        role = self.who.role
+        return frozenset(await self.services.provider.role_users(role)) if role else None
+
     # -- what they sent ----------------------------------------------------------------------------------
 
     @property

@@ -1,15 +1,12 @@
-// The live part of the dashboard: one stream for the page, written into text nodes, bars and paths.
+// The live part of the dashboard: what the stream says, written into text nodes, bars and paths.
 "use strict";
 (() => {
-  const { $, $$, base } = window.tidegate;
+  const { $, $$, base, live, put } = window.tidegate;
   const icons = $("link[rel=icon]").href.replace(/mark\.svg$/, "icons.svg");
   const ICONS = { in: "arrow-down-to-line", out: "arrow-up-from-line" };
-  const hold = $("[data-hold]"), stateText = $("[data-live-state]"), dot = $("[data-live-dot]");
   const body = $("[data-rows]");
   let refused = null, asked = 0;
-  let source = null, held = false, wait = 1000, last = "", hiding = 0;
 
-  const put = (node, text) => { if (node && node.textContent !== text) node.textContent = text; };
   const make = (tag, classes = "", ...children) => {
     const node = document.createElement(tag);
     if (classes) node.className = classes;
@@ -71,13 +68,7 @@
     put($("[data-of]"), of);
   };
   const show = (frame) => {
-    last = frame.time;
-    put(stateText, `live, ${frame.time} UTC`);
-    dot.className = "dot ok";
-    document.body.dataset.level = frame.level;
     $("[data-verdict]").className = `verdict ${frame.level}`;
-    $(".state .dot").className = `dot ${frame.level}`;
-    put($("[data-state]"), frame.text);
     put($("[data-title]"), frame.title);
     put($("[data-more]"), frame.more);
     Object.entries(frame.texts || {}).forEach(([key, text]) => put($(`[data-text="${key}"]`), text));
@@ -96,29 +87,5 @@
     }
   };
 
-  const close = () => { source?.close(); source = null; };
-  const open = () => {
-    if (source || held || document.hidden) return;
-    source = new EventSource(`${base}/live`);
-    source.onmessage = (event) => { wait = 1000; show(JSON.parse(event.data)); };
-    source.addEventListener("ended", () => { close(); held = true; dot.className = "dot off"; put(stateText, "your session has ended; load the page to sign in"); });
-    source.onerror = () => {
-      close();
-      wait = Math.min(wait * 2, 30000);
-      dot.className = "dot soon";
-      put(stateText, `figures of ${last || "its loading"}; trying again in ${Math.round(wait / 1000)} s`);
-      setTimeout(open, wait * (0.8 + 0.4 * Math.random()));
-    };
-  };
-  hold.addEventListener("click", () => {
-    held = !held;
-    hold.setAttribute("aria-pressed", String(held));
-    put($("span", hold), held ? "Go on" : "Hold still");
-    if (held) { close(); put(stateText, `held at ${last || "its loading"} UTC`); dot.className = "dot off"; } else open();
-  });
-  document.addEventListener("visibilitychange", () => {
-    clearTimeout(hiding);
-    if (document.hidden) hiding = setTimeout(close, 30000); else open();
-  });
-  open();
+  live(show);
 })();

@@ -71,14 +71,12 @@ class Sight:
 
 
 async def _sight(visit: Visit) -> Sight:
-    role = visit.who.role
-    own = frozenset(await visit.services.provider.role_users(role)) if role else None
     return Sight(
         status=visit.may("view_status"),
         transfers=visit.may("view_conns"),
         refusals=visit.may("view_events"),
         users=visit.may("view_users"),
-        own=own,
+        own=await visit.own_users(),
     )
 
 
@@ -160,6 +158,7 @@ def _frame(sampler: Sampler, sight: Sight, figures: Figures, *, curves: bool = F
         frame["rows"] = [_row(row) for row in sight.rows(figures)]
         own = [row for row in figures.rows if sight.own is None or row.username in sight.own]
         frame["of"] = count(len(own))
+        frame["stamp"] = figures.stamp
     return frame
 
 
