@@ -236,7 +236,7 @@ async def test_search_finds_while_one_types_and_the_form_says_what_is_wrong(desk
 PATHS: Final = [
     *(page.path for page in all_pages() if page.nav is not None),
     "/new-user", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
-    "/connections/c-axe-0",
+    "/connections/c-axe-0", "/explain?user=axe&op=upload&path=/x", "/explain/connect?ip=192.0.2.7",
 ]  # fmt: skip
 
 

@@ -154,13 +154,20 @@ class Visit:
         """Values that every template has."""
         theme = self.request.cookies.get("tidegate_theme", "")
         state = self.sampler.state()
+        entries = navigation(self.may) if self.session is not None else {}
+        above = [
+            one.path
+            for pages in entries.values()
+            for one in pages
+            if self.page.path == one.path or (one.path != "/" and self.page.path.startswith(f"{one.path}/"))
+        ]
         return {
             "visit": self,
             "who": self.session.admin if self.session is not None else None,
             "may": self.may,
-            "here": self.page.path,
+            "current": max(above, key=len, default=""),
             "theme": theme if theme in THEMES else "",
-            "navigation": navigation(self.may) if self.session is not None else {},
+            "navigation": entries,
             "token": sessions.form_token(self.session.secret) if self.session is not None else "",
             "server_name": self.request.url.hostname or "",
             "state": state,

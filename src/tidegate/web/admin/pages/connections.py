@@ -11,8 +11,9 @@ from starlette.responses import Response
 from tidegate.cluster.registry import LiveConnection
 from tidegate.errors import NotFound
 from tidegate.web.admin.connection_rows import ROWS, Found, find, row_of
+from tidegate.web.admin.pages.explain import refusal_row
 from tidegate.web.admin.registry import Nav, Page
-from tidegate.web.admin.rendering import count, exact, moment, url
+from tidegate.web.admin.rendering import count, url
 from tidegate.web.admin.visit import Visit
 
 MAX_FIRST: Final = 10**7
@@ -98,7 +99,7 @@ async def show_one(visit: Visit) -> Response:
     figures = await visit.sampler.fresh()
     moving = [row for row in figures.rows if row.connection_id == one.peer.connection_id]
     refused = [
-        {"one": refusal, "when": moment(refusal.at), "exact": exact(refusal.at)}
+        refusal_row(visit, refusal)
         for refusal in reversed(visit.sampler.events.last)
         if refusal.connection_id == one.peer.connection_id
     ]

@@ -15,8 +15,9 @@ from tidegate.errors import OutsideBusy, TidegateError
 from tidegate.web.admin import sessions
 from tidegate.web.admin.counters import Refusal
 from tidegate.web.admin.live import Figures, Item, Sampler
+from tidegate.web.admin.pages.explain import refusal_row
 from tidegate.web.admin.registry import Nav, Page, all_pages
-from tidegate.web.admin.rendering import count, exact, moment, size, span, url, visible
+from tidegate.web.admin.rendering import count, size, span, url, visible
 from tidegate.web.admin.transfers import TransferRow, largest
 from tidegate.web.admin.visit import HEADERS, Visit
 
@@ -91,9 +92,8 @@ async def show(visit: Visit) -> Response:
         "figures": figures,
         "items": [item for item in sight.items(state.items) if not item.link or f"/{item.link[0]}" in paths],
         "frame": _frame(sampler, sight, figures),
-        "refusals": [_refusal(one) for one in sight.last(sampler)],
-        "explains": "/explain" in paths,
-        "connections": "/connections" in paths,
+        "refusals": [refusal_row(visit, one) for one in sight.last(sampler)],
+        "connections": visit.may("view_conns"),
         "curves": _curves(sampler),
         "door_names": _DOOR_NAMES,
     }
@@ -105,8 +105,7 @@ async def refusals(visit: Visit) -> Response:
     sight = await _sight(visit)
     visit.require("view_events")
     context = {
-        "refusals": [_refusal(one) for one in sight.last(visit.sampler)],
-        "explains": any(page.path == "/explain" for page in all_pages()),
+        "refusals": [refusal_row(visit, one) for one in sight.last(visit.sampler)],
     }
     return visit.html("dashboard_refusals.html", context)
 
@@ -177,11 +176,6 @@ def _row(row: TransferRow) -> dict[str, Any]:
         "left": span(row.left) if row.left >= 0 else "",
         "href": url("connections", row.connection_id),
     }
-
-
-def _refusal(one: Refusal) -> dict[str, Any]:
-    query = {"user": one.username, "op": one.intent, "path": one.path, "ip": one.ip, "protocol": one.protocol}
-    return {"one": one, "when": moment(one.at), "exact": exact(one.at), "why": url("explain", **query)}
 
 
 def _average(values: list[int]) -> float:
