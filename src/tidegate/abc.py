@@ -38,6 +38,7 @@ from tidegate.contracts.inspection import (
     Inspected,
     InspectedAct,
     Inspector,
+    NotNow,
     Verdict,
 )
 from tidegate.contracts.storage import (
@@ -109,6 +110,7 @@ __all__ = [
     "LoginAttempt",
     "Message",
     "NextStep",
+    "NotNow",
     "ObjectRules",
     "OpenOptions",
     "OpensAtOnce",

@@ -107,9 +107,7 @@ async def test_what_clamd_finds_too_large_is_refused(server: FtpServer) -> None:
     assert list(person.home.iterdir()) == []
 
 
-async def test_buckets_are_scanned_as_far_as_they_can_be_read(
-    server: FtpServer, seaweedfs_server: ObjectServer
-) -> None:
+async def test_buckets_are_scanned(server: FtpServer, seaweedfs_server: ObjectServer) -> None:
     server.running.secrets.add(seaweedfs_server.access_secret)
     options = seaweedfs_server.options(seaweedfs_server.bucket())
     person = server.account(filesystem=StorageConfig("s3", {"s3config": options}))
@@ -117,11 +115,48 @@ async def test_buckets_are_scanned_as_far_as_they_can_be_read(
         await put(sftp, "/good", b"fine")
         with pytest.raises(asyncssh.SFTPPermissionDenied, match="virus found"):
             await put(sftp, "/good", VIRUS)
-        with pytest.raises(asyncssh.SFTPPermissionDenied, match=NOT_SCANNED):
+        with pytest.raises(asyncssh.SFTPPermissionDenied, match=TOO_LARGE):
             await put(sftp, "/parts", b"z" * 12_000_000)
         assert [name for name in await sftp.listdir("/") if not name.startswith(".")] == ["good"]
         async with sftp.open("/good", "rb") as file:
             assert await file.read() == b"fine"
+
+
+@pytest.mark.parametrize("streams", [32, 0])
+async def test_uploads_in_several_parts_are_scanned_before_they_are_there(
+    tmp_path: Path, seaweedfs_server: ObjectServer, streams: int
+) -> None:
+    settings = keys("", streams=streams)
+    with clamd(tmp_path / "clamd", stream_max=64 * 1024 * 1024) as own:
+        settings["inspection"]["clamd"]["address"] = own.socket
+        environment = {"AWS_EC2_METADATA_DISABLED": "true"}
+        with running(tmp_path / "config", settings=settings, environment=environment) as server:
+            server.secrets.add(seaweedfs_server.access_secret)
+            options = seaweedfs_server.options(seaweedfs_server.bucket())
+            person = server.account(filesystem=StorageConfig("s3", {"s3config": options}))
+            async with sftp_of(person) as sftp:
+                if streams:
+                    await put(sftp, "/parts", b"z" * 12_000_000)
+                    with pytest.raises(asyncssh.SFTPPermissionDenied, match="virus found"):
+                        await put(sftp, "/parts", b"y" * 12_000_000 + MARKER)
+                    assert (await sftp.stat("/parts")).size == 12_000_000
+                else:
+                    with pytest.raises(asyncssh.SFTPPermissionDenied, match=NOT_SCANNED):
+                        await put(sftp, "/parts", b"z" * 12_000_000)
+                    assert not await sftp.exists("/parts")
+
+
+async def test_a_scan_goes_on_while_the_file_arrives(tmp_path: Path) -> None:
+    """What has arrived is with clamd before the client has closed the file."""
+    with clamd(tmp_path / "clamd") as own, running(tmp_path / "config", settings=keys(own.address)) as server:
+        person = server.account()
+        async with sftp_of(person) as sftp:
+            file = await sftp.open("/file", "wb")
+            await file.write(b"x" * 600_000 + MARKER)
+            await asyncio.to_thread(wait_for, own.asked, "nobody asks clamd before the end")
+            with pytest.raises(asyncssh.SFTPPermissionDenied, match="virus found"):
+                await file.close()
+        assert list(person.home.iterdir()) == []
 
 
 async def test_clamd_is_killed_in_the_middle(tmp_path: Path) -> None:

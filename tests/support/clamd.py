@@ -33,7 +33,7 @@ SIGNATURE = "Tg.Test.Marker.UNOFFICIAL"
 class Clamd:
     """clamd on a port and a Unix socket. Life: made, `start`, `stop`, `start` again..."""
 
-    def __init__(self, directory: Path, path: str = "") -> None:
+    def __init__(self, directory: Path, path: str = "", stream_max: int = STREAM_MAX) -> None:
         self.directory = directory
         self.port = free_port()
         self.socket = path or str(directory / "clamd.socket")
@@ -45,7 +45,7 @@ class Clamd:
         )
         (directory / "clamd.conf").write_text(
             f"DatabaseDirectory {database}\nTCPSocket {self.port}\nTCPAddr 127.0.0.1\nLocalSocket {self.socket}\n"
-            f"Foreground yes\nStreamMaxLength {STREAM_MAX}\nMaxThreads 4\nMaxQueue 8\nReadTimeout 5\n"
+            f"Foreground yes\nStreamMaxLength {stream_max}\nMaxThreads 4\nMaxQueue 8\nReadTimeout 5\n"
         )
 
     @property
@@ -96,9 +96,9 @@ class Clamd:
 
 
 @contextlib.contextmanager
-def clamd(directory: Path, path: str = "") -> Iterator[Clamd]:
+def clamd(directory: Path, path: str = "", stream_max: int = STREAM_MAX) -> Iterator[Clamd]:
     """A started one; it ends with the block. `path` is that of its Unix socket."""
-    made = Clamd(directory, path)
+    made = Clamd(directory, path, stream_max)
     made.start()
     try:
         yield made

@@ -10,6 +10,9 @@ from typing import Protocol
 
 from tidegate.model import Origin
 
+Read = Callable[[int, int], Awaitable[bytes]]
+"""Reads up to so many bytes from an offset; an empty answer is the end."""
+
 
 class Inspected(enum.StrEnum):
     """Acts that are asked about."""
@@ -45,18 +48,32 @@ class InspectedAct:
         complete: False of an upload whose client has gone, where what arrived stays.
         method: of a login, such as ``publickey``.
         open_flags: of an upload that is about to begin, as open(2) of Linux has them; 0 of a new file.
+        arriving: the upload is still being written, and its size is not known. `read` waits for bytes, and
+            its empty answer until the client has closed the file; that time is not counted. What was read may
+            be written again: then the answer is not used, and the inspector is asked again at the end.
+        once: with `arriving`: the storage cannot give back what was written. `read` goes forward only, and
+            the client waits for an inspector that does not read.
     """
 
     kind: Inspected
     origin: Origin
     path: str = ""
     size: int | None = None
-    read: Callable[[int, int], Awaitable[bytes]] | None = field(default=None, compare=False, repr=False)
+    read: Read | None = field(default=None, compare=False, repr=False)
     location: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
     complete: bool = True
     method: str = ""
     open_flags: int = 0
+    arriving: bool = False
+    once: bool = False
+
+
+class NotNow(Exception):
+    """Raised by an inspector while an upload arrives: it wants to be asked when all of it is there.
+
+    Then what `InspectedAct.once` is said of can rarely be read.
+    """
 
 
 @dataclass(frozen=True, slots=True)

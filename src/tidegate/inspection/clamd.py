@@ -11,14 +11,17 @@ import asyncio
 import enum
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tidegate.contracts.inspection import Read
 from tidegate.inspection.factory import ClamdOptions
 
-CHUNK: Final = 65536
+CHUNK: Final = 256 * 1024
 """Bytes that are read and sent at a time; a scan holds about twice as many."""
+SEND_BUFFER: Final = 4 * CHUNK
+"""Bytes that the system may hold of what is sent: fewer turns of the loop for each chunk."""
 CONNECT_SECONDS: Final = 10.0
 """Most that a connection to one address of clamd may take."""
 PING_SECONDS: Final = 5.0
@@ -27,9 +30,6 @@ MAX_ANSWER: Final = 4096
 DEFAULT_PORT: Final = 3310
 MAX_ADDRESSES: Final = 4
 """Addresses of a host name that are tried."""
-
-Read = Callable[[int, int], Awaitable[bytes]]
-"""Reads up to so many bytes from an offset; an empty answer is the end."""
 
 
 class Result(enum.Enum):
@@ -84,19 +84,29 @@ async def ping(options: ClamdOptions) -> None:
         raise ClamdFailed(f"it answers {answer!r} to PING: is this clamd?")
 
 
-async def scan(options: ClamdOptions, read: Read) -> Scan:
+Turn = AbstractAsyncContextManager[None]
+"""Held while clamd scans."""
+
+
+async def scan(options: ClamdOptions, read: Read, turn: Turn | None = None) -> Scan:
     """Have clamd scan content. The caller bounds the time, and may cancel it at any moment.
+
+    Args:
+        options: of the scan.
+        read: reads the content, from its beginning to its end.
+        turn: entered when all is sent, because clamd scans a stream from its end on.
 
     Raises:
         TidegateError: the content cannot be read.
     """
     try:
-        return await _scan(options, read)
+        async with AsyncExitStack() as turns:
+            return await _scan(options, read, turn, turns)
     except ClamdFailed as error:
         return Scan(Result.DOWN, str(error))
 
 
-async def _scan(options: ClamdOptions, read: Read) -> Scan:
+async def _scan(options: ClamdOptions, read: Read, turn: Turn | None, turns: AsyncExitStack) -> Scan:
     loop = asyncio.get_running_loop()
     try:
         connected = await _connect(options.address)
@@ -117,6 +127,8 @@ async def _scan(options: ClamdOptions, read: Read) -> Scan:
             sent += len(piece)
             if options.max_size and sent > options.max_size:
                 return Scan(Result.TOO_LARGE, f"larger than {options.max_size} bytes")
+            if turn is not None and not piece:
+                await turns.enter_async_context(turn)
             data = _LENGTH.pack(len(piece)) + piece
         try:
             return understood(await _answer(sock))
@@ -202,6 +214,7 @@ async def _connect_one(family: int, at: tuple[Any, ...] | str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await asyncio.get_running_loop().sock_connect(sock, at)

@@ -24,6 +24,7 @@ class InspectorKey:
     acts: tuple[str, ...]
     seconds: float
     allow_on_error: bool
+    early: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -40,6 +41,8 @@ class ClamdOptions:
         seconds: most that a scan may take, with the wait for its turn.
         max_size: bytes of the largest file that is sent; 0 is any.
         at_once: scans that run at once.
+        streams: uploads that are sent at once while they arrive, and as many where storage cannot give back
+            what was written; 0 sends them when they are complete.
         allow_down: a file counts if clamd cannot be asked or its answer is not understood.
         allow_slow: a file counts if a scan takes too long.
         allow_too_large: a file counts if it is larger than `max_size` or than clamd takes.
@@ -50,6 +53,7 @@ class ClamdOptions:
     seconds: float = 60
     max_size: int = 0
     at_once: int = 10
+    streams: int = 32
     allow_down: bool = False
     allow_slow: bool = False
     allow_too_large: bool = False
@@ -78,7 +82,12 @@ def create_inspectors(
         uses.append(ClamdInspector(clamd).use())
     return uses + [
         InspectorUse(
-            one.name or one.use, part, frozenset(map(Inspected, one.acts)), one.seconds, one.allow_on_error
+            one.name or one.use,
+            part,
+            frozenset(map(Inspected, one.acts)),
+            one.seconds,
+            one.allow_on_error,
+            early=one.early,
         )
         for one, part in zip(wanted, parts, strict=True)
     ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, Inspector, Verdict
+from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, Inspector, NotNow, Read, Verdict
 from tidegate.errors import Denied
+from tidegate.inspection.early import Begun
+from tidegate.inspection.patience import Patience
 
 MAX_TEXT: Final = 256
 """Characters of an inspector's text that a client is told."""
@@ -30,6 +32,7 @@ class InspectorUse:
         allow_on_error: an act counts if it fails or takes longer.
         keeps_old: where it is asked about uploads, a file that is replaced as a whole stays as it was
             until it has answered, even if uploads are written in place.
+        early: of uploads it is asked while they arrive; see `InspectedAct.arriving`.
     """
 
     name: str
@@ -38,6 +41,7 @@ class InspectorUse:
     seconds: float
     allow_on_error: bool = False
     keeps_old: bool = False
+    early: bool = False
 
     @property
     def rule(self) -> str:
@@ -56,6 +60,7 @@ class Inspections:
     Attributes:
         login, open_upload, upload, download, delete: True if some inspector is asked about such acts.
         keeps_old: see `InspectorUse`.
+        early: names of those that are asked about uploads while they arrive.
     """
 
     def __init__(self, uses: Sequence[InspectorUse]) -> None:
@@ -63,6 +68,7 @@ class Inspections:
         self._opened: list[InspectorUse] = []
         self.login = self.open_upload = self.upload = self.download = self.delete = False
         self.keeps_old = False
+        self.early: tuple[str, ...] = ()
         self._look()
 
     def _look(self) -> None:
@@ -72,7 +78,9 @@ class Inspections:
         self.upload = asked[Inspected.UPLOAD]
         self.download = asked[Inspected.DOWNLOAD]
         self.delete = asked[Inspected.DELETE]
-        self.keeps_old = any(use.keeps_old and Inspected.UPLOAD in use.acts for use in self._uses)
+        uploads = [use for use in self._uses if Inspected.UPLOAD in use.acts]
+        self.keeps_old = any(use.keeps_old for use in uploads)
+        self.early = tuple(use.name for use in uploads if use.early)
 
     def replace(self, use: InspectorUse) -> None:
         """Ask an inspector from now on, last; one of its name is not asked any more. It is open already."""
@@ -95,8 +103,29 @@ class Inspections:
             except Exception:
                 log.exception("inspector %s could not be closed", use.name)
 
-    async def require(self, act: InspectedAct) -> None:
+    def begin(self, act: InspectedAct, read: Callable[[str], Read], ended: Callable[[str], None]) -> Begun:
+        """Ask those in `early` about an upload that is arriving.
+
+        Args:
+            act: the upload.
+            read: gives each inspector, by name, the way to read it.
+            ended: see `Begun`.
+        """
+        tasks = {
+            use.name: asyncio.create_task(
+                _ask_early(use, replace(act, read=read(use.name))), name=f"{use.rule}: {act.path}"
+            )
+            for use in self._uses
+            if use.name in self.early
+        }
+        return Begun(tasks, ended)
+
+    async def require(self, act: InspectedAct, begun: Begun | None = None) -> None:
         """Return if every inspector that is asked about such acts allows this one.
+
+        Args:
+            act: it.
+            begun: those that were asked while it arrived; their answers are waited for.
 
         Raises:
             Denied: the first that does not; `rule` names it.
@@ -104,7 +133,9 @@ class Inspections:
         for use in self._uses:
             if act.kind not in use.acts:
                 continue
-            verdict = await _ask(use, act)
+            verdict = None if begun is None else await begun.verdict(use.name)
+            if verdict is None:
+                verdict = await _ask(use, act)
             if not verdict.allowed:
                 reason = _shown(verdict.reason or verdict.text)
                 log.info(
@@ -118,11 +149,24 @@ class Inspections:
                 raise Denied(_shown(verdict.text) or Denied.default_text, rule=use.rule)
 
 
+async def _ask_early(use: InspectorUse, act: InspectedAct) -> Verdict | None:
+    """The answer about an upload that is arriving; None if the inspector is to be asked at its end."""
+    try:
+        return await _ask(use, act)
+    except NotNow:
+        return None
+
+
 async def _ask(use: InspectorUse, act: InspectedAct) -> Verdict:
     try:
+        if act.arriving and act.read is not None:
+            async with Patience(use.seconds, act.read) as patience:
+                return await use.inspector.inspect(replace(act, read=patience.read))
         async with asyncio.timeout(use.seconds):
             return await use.inspector.inspect(act)
     except Exception as error:
+        if act.arriving and isinstance(error, NotNow):
+            raise
         what = f"no answer in {use.seconds:g} s" if isinstance(error, TimeoutError) else _shown(repr(error))
         log.warning(
             "inspector %s: %s of %r: %s: %s",

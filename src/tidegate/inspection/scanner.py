@@ -7,11 +7,12 @@ import asyncio
 import logging
 from typing import Final
 
-from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, Verdict
+from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, NotNow, Read, Verdict
 from tidegate.errors import Unsupported
 from tidegate.inspection.clamd import Result, Scan, scan
 from tidegate.inspection.factory import CLAMD, ClamdOptions
 from tidegate.inspection.inspections import InspectorUse
+from tidegate.inspection.patience import Patience
 
 SPARE_SECONDS: Final = 5.0
 """Time beyond that of a scan after which the inspector itself is given up."""
@@ -24,11 +25,16 @@ log = logging.getLogger(__name__)
 
 
 class ClamdInspector:
-    """Has the content of uploads scanned; `options.at_once` scans run, the others wait within their time."""
+    """Has the content of uploads scanned; `options.at_once` scans run, the others wait within their time.
+
+    Of uploads that arrive and are too many, those that can be read only once wait as well, with their client;
+    the others are sent when they are complete.
+    """
 
     def __init__(self, options: ClamdOptions) -> None:
         self._options = options
         self._turns = asyncio.Semaphore(options.at_once)
+        self._streams = {once: asyncio.Semaphore(options.streams) for once in (False, True)}
         self._allowed = {
             Result.DOWN: options.allow_down,
             Result.SLOW: options.allow_slow,
@@ -54,8 +60,11 @@ class ClamdInspector:
         if act.read is None:
             return self._unreadable(act)
         try:
-            async with asyncio.timeout(options.seconds), self._turns:
-                found = await scan(options, act.read)
+            if act.arriving:
+                found = await self._scan_early(act, act.read)
+            else:
+                async with asyncio.timeout(options.seconds), self._turns:
+                    found = await scan(options, act.read)
         except TimeoutError:
             found = Scan(Result.SLOW, f"no answer in {options.seconds:g} s")
         except Unsupported:
@@ -65,6 +74,23 @@ class ClamdInspector:
         if found.result is Result.INFECTED:
             return Verdict(allowed=False, text=FOUND, reason=found.text)
         return self._verdict(act, found, self._allowed[found.result])
+
+    async def _scan_early(self, act: InspectedAct, read: Read) -> Scan:
+        """Have an upload scanned that is arriving.
+
+        Raises:
+            NotNow: it can be read again, and there is no room for it or clamd failed, perhaps because the
+                client was slower than clamd waits.
+            TimeoutError: of the scan.
+        """
+        streams = self._streams[act.once]
+        if not act.once and streams.locked():
+            raise NotNow
+        async with Patience(self._options.seconds, read) as patience, streams:
+            found = await scan(self._options, patience.read, self._turns)
+        if found.result is Result.DOWN and not act.once:
+            raise NotNow
+        return found
 
     def _unreadable(self, act: InspectedAct) -> Verdict:
         """The verdict on content that its storage cannot give back before it is published."""
@@ -82,5 +108,5 @@ class ClamdInspector:
 
     def use(self) -> InspectorUse:
         """The inspector as it is asked: about uploads, while the file that they replace stays."""
-        seconds = self._options.seconds + SPARE_SECONDS
-        return InspectorUse(CLAMD, self, frozenset({Inspected.UPLOAD}), seconds, keeps_old=True)
+        seconds, early = self._options.seconds + SPARE_SECONDS, self._options.streams > 0
+        return InspectorUse(CLAMD, self, frozenset({Inspected.UPLOAD}), seconds, keeps_old=True, early=early)

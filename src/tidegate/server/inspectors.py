@@ -15,7 +15,13 @@ def inspector_keys(loaded: Loaded) -> list[InspectorKey]:
     """The configured inspectors."""
     return [
         InspectorKey(
-            one.use, one.name, tuple(one.acts), float(one.seconds), one.on_error == "allow", one.options
+            one.use,
+            one.name,
+            tuple(one.acts),
+            float(one.seconds),
+            one.on_error == "allow",
+            one.while_arriving,
+            one.options,
         )
         for one in loaded.settings.inspection.inspectors
     ]
@@ -31,6 +37,7 @@ def clamd_options(loaded: Loaded) -> ClamdOptions | None:
         float(keys.seconds),
         keys.max_size,
         keys.at_once,
+        keys.streams,
         keys.when_down == "allow",
         keys.when_slow == "allow",
         keys.when_too_large == "allow",

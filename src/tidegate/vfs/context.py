@@ -25,6 +25,7 @@ from tidegate.errors import (
     TooLarge,
 )
 from tidegate.events.kinds import NOTHING_SET, Event, Operated, Refused
+from tidegate.inspection.early import Begun
 from tidegate.inspection.inspections import Inspections
 from tidegate.model import Action, Attrs, Entry, Intent, Origin, Peer, Principal, ProgramUse, VPath
 from tidegate.policy.decision import Decision
@@ -251,6 +252,7 @@ class Context:
         read: Callable[[int, int], Awaitable[bytes]] | None = None,
         complete: bool = True,
         open_flags: int = 0,
+        begun: Begun | None = None,
     ) -> None:
         """Ask the inspectors; a refusal goes on record and is raised.
 
@@ -273,7 +275,7 @@ class Context:
             open_flags=open_flags,
         )
         try:
-            await self.inspections.require(act)
+            await self.inspections.require(act, begun)
         except Denied as error:
             raise self.refused(intent, path, error, error.rule) from None
 

@@ -23,6 +23,10 @@ class InspectorKeys(Section):
     on_error: Literal["refuse", "allow"] = key(
         "refuse", "What an act comes to if it fails or takes longer: `refuse` or `allow`."
     )
+    while_arriving: bool = key(
+        False,
+        "Ask about uploads while they arrive; waiting for the client does not count to `seconds`.",
+    )
     options: dict[str, Any] = key({}, "What the inspector is given; see its documentation.", secret=True)
 
 
@@ -56,6 +60,13 @@ class ClamdKeys(Section):
         ge=0,
     )
     at_once: int = key(10, "Scans that run at once; clamd has `MaxThreads`.", ge=1, le=256)
+    streams: int = key(
+        32,
+        "Uploads that are sent to clamd at once while they arrive, and as many to storage that cannot give "
+        "back what was written; clamd has `MaxQueue` for all of them. 0 sends each when it is complete.",
+        ge=0,
+        le=1024,
+    )
     when_down: _Policy = key(
         "refuse", "What becomes of a file if clamd is not there or its answer is not understood."
     )
@@ -65,8 +76,8 @@ class ClamdKeys(Section):
     )
     when_unreadable: _Policy = key(
         "refuse",
-        "What becomes of a file whose storage cannot give back what was written: in buckets, one that was "
-        "sent in several parts.",
+        "What becomes of a file that was not sent to clamd while it arrived and that its storage cannot give "
+        "back: in buckets, one in several parts, if `streams` is 0 or it continues another one.",
     )
 
 

@@ -38,7 +38,7 @@ from tidegate.vfs.api import Exchange
 from tidegate.vfs.context import Context, rejected, text_of
 from tidegate.vfs.files.attached import HELD, refuse_write
 from tidegate.vfs.files.attributes import supported
-from tidegate.vfs.files.inspection import inspect_upload, shows
+from tidegate.vfs.files.inspection import Early, inspect_upload, shows
 from tidegate.vfs.files.reach import check_place
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
@@ -76,6 +76,7 @@ class File:
         "_closed",
         "_context",
         "_created",
+        "_early",
         "_exact",
         "_failure",
         "_generation",
@@ -118,6 +119,7 @@ class File:
         upload: Upload | None,
         append: bool,
         joined: bool = False,
+        early: Early | None = None,
     ) -> None:
         self.path = path
         self.readable = readable
@@ -134,6 +136,7 @@ class File:
         self._resolved = resolved
         self._handle = handle
         self._upload = upload
+        self._early = early
         self._created = upload is not None and handle.existed_size is None and not joined
         # Where several handles share an upload, one publishes it with the attributes that it knows.
         self._publisher = upload.handle if joined and upload is not None else None
@@ -655,9 +658,12 @@ class File:
                 self._handle if upload.inplace else upload.handle,
                 self.path,
                 complete=failure is None,
+                early=self._early,
             )
             if refusal is not None:
                 outcome, failure, upload.condemned = Outcome.DROP, refusal, upload.inplace
+        if self._early is not None:
+            await self._early.end()
         if (
             upload is not None
             and outcome is Outcome.COMMIT

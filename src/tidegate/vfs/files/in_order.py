@@ -18,6 +18,7 @@ from tidegate.abc import FileHandle, Outcome
 from tidegate.errors import InvalidArgument, PeerLimit, StorageFailed, TidegateError, Unsupported
 from tidegate.model import Attrs, Entry
 from tidegate.resources.room import Room
+from tidegate.vfs.files.arriving import Passing
 
 AHEAD_BYTES: Final = 32 * 1024 * 1024
 """Bytes of one file that may wait for those before them: twice 64 requests of 256 KiB."""
@@ -190,4 +191,6 @@ class InOrder:
 
 def inner_of(handle: FileHandle) -> FileHandle:
     """The storage's own handle."""
-    return handle.inner if isinstance(handle, InOrder) else handle
+    while isinstance(handle, InOrder | Passing):
+        handle = handle.inner
+    return handle

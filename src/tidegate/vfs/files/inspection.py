@@ -15,13 +15,15 @@ from __future__ import annotations
 from typing import Final
 
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome
-from tidegate.contracts.inspection import Inspected
+from tidegate.contracts.inspection import Inspected, InspectedAct
 from tidegate.errors import TidegateError
+from tidegate.inspection.early import Begun
 from tidegate.model import Intent, Protocol, VPath
 from tidegate.model.peer import OtherProtocol
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
+from tidegate.vfs.files.arriving import PassedOn, Passing, ReadBehind
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
 
@@ -55,6 +57,55 @@ def reads_back(context: Context, backend: Backend) -> bool:
     return context.inspects_uploads and Capability.READ_WRITE in backend.capabilities
 
 
+def passing(context: Context, resolved: ResolvedPath, handle: FileHandle, start: int) -> Passing | None:
+    """The handle that lets inspectors read an upload while it arrives; None if nobody is asked so early.
+
+    Args:
+        context: of the session.
+        resolved: where it was opened.
+        handle: the storage's handle.
+        start: bytes of an unfinished upload that are there already.
+    """
+    inspections = context.inspections
+    if inspections is None or not inspections.early or not handle.staged:
+        return None
+    if reads_back(context, resolved.backend):
+        return ReadBehind(handle, start)
+    return PassedOn(handle) if resolved.mount.in_order and not start else None
+
+
+class Early:
+    """Inspections of an upload while it arrives. Life: constructed, perhaps `complete`, `end`."""
+
+    __slots__ = ("_begun", "_context", "_passing", "_path")
+
+    def __init__(self, context: Context, passing: Passing, path: VPath) -> None:
+        self._context = context
+        self._passing = passing
+        self._path = path
+        self._begun: Begun | None = None
+        passing.begin = self._begin
+
+    def _begin(self) -> None:
+        passing, inspections = self._passing, self._context.inspections
+        assert inspections is not None
+        act = InspectedAct(
+            Inspected.UPLOAD, self._context.origin, self._path, arriving=True, once=passing.once
+        )
+        self._begun = inspections.begin(act, passing.reader, passing.ended)
+
+    def complete(self) -> Begun | None:
+        """No more is written; those that have begun, if what they read is what is there."""
+        self._passing.complete()
+        return None if self._passing.spoiled else self._begun
+
+    async def end(self) -> None:
+        """Break off what is still under way."""
+        self._passing.begin = None
+        if self._begun is not None:
+            await self._begun.end()
+
+
 async def inspect_upload(
     context: Context,
     resolved: ResolvedPath,
@@ -63,6 +114,7 @@ async def inspect_upload(
     path: VPath,
     *,
     complete: bool,
+    early: Early | None = None,
 ) -> TidegateError | None:
     """The reason why an upload may not be published, None if it may.
 
@@ -73,7 +125,9 @@ async def inspect_upload(
         handle: the handle that wrote it; of several that share an upload, the one that publishes it.
         path: what the client calls it.
         complete: the client closed it.
+        early: inspections that have begun while it arrived.
     """
+    begun = None if early is None else early.complete()
     own_handle = reads_back(context, resolved.backend)
     content: FileHandle | None = None
     try:
@@ -87,6 +141,7 @@ async def inspect_upload(
             location=resolved.mount.location(upload.state.at[1]) if named else "",
             read=None if content is None else content.read,
             complete=complete,
+            begun=begun,
         )
     except TidegateError as error:
         return error

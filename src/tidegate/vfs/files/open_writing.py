@@ -21,10 +21,11 @@ from tidegate.vfs.acts import Act, settle
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
+from tidegate.vfs.files.arriving import Passing
 from tidegate.vfs.files.attached import made, require_unlocked
 from tidegate.vfs.files.handle import ONE_WAY, File
 from tidegate.vfs.files.in_order import InOrder
-from tidegate.vfs.files.inspection import flags_of_open, reads_back
+from tidegate.vfs.files.inspection import Early, flags_of_open, passing, reads_back
 from tidegate.vfs.files.open_reading import inspect_download, refuse_mount_point
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import Mount, ResolvedPath
@@ -53,6 +54,8 @@ async def _join(
         async with own.held(context, upload):
             act.commit()
             handle = await own.reopened(context, resolved, upload, wanted)
+            if isinstance(upload.handle, Passing):
+                upload.handle.spoil()  # it is not told what another handle writes
             upload.sharers += 1
             if upload.reservation.writing or upload.reservation.resizing:
                 upload.inexact()  # an append that is under way lands behind what we write
@@ -205,6 +208,7 @@ async def _begin_upload(
     inplace = wanted.publish is Publish.INPLACE or not checked.fresh
     upload = Upload(context, resolved, inplace=inplace)
     handle: FileHandle | None = None
+    passed: Passing | None = None
     try:
         with context.limits(Intent.UPLOAD, path):
             if checked.entry is None:
@@ -212,8 +216,12 @@ async def _begin_upload(
             async with upload.state.lock:  # nobody removes or renames it between opening and taking over
                 act.commit()
                 handle = await context.opening_through(resolved).open_file(key, wanted)
+                start = 0 if checked.fresh else handle.existed_size or 0
+                if mount.in_order or not flags.append:  # who appends does not know where bytes go
+                    passed = passing(context, resolved, handle, start)
+                if passed is not None:
+                    handle = passed
                 if mount.in_order:
-                    start = 0 if checked.fresh else handle.existed_size or 0
                     handle = InOrder(handle, start, append=flags.append, room=context.options.early)
                 # Only the backend knows if an unfinished upload was taken up, which stays beside it.
                 upload.inplace = not handle.staged
@@ -229,7 +237,17 @@ async def _begin_upload(
         if handle is not None:
             await _drop(handle)
         raise
-    file = File(context, resolved, handle, path, readable=flags.read, upload=upload, append=flags.append)
+    early = None if passed is None else Early(context, passed, path)
+    file = File(
+        context,
+        resolved,
+        handle,
+        path,
+        readable=flags.read,
+        upload=upload,
+        append=flags.append,
+        early=early,
+    )
     file.withheld = checked.withheld
     file.one_way = checked.one_way
     if act.abandoned:
