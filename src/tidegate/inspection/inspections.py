@@ -7,12 +7,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, Inspector, NotNow, Read, Verdict
 from tidegate.errors import Denied
-from tidegate.inspection.early import Begun
-from tidegate.inspection.patience import Patience
+
+if TYPE_CHECKING:
+    from tidegate.inspection.early import Begun
 
 MAX_TEXT: Final = 256
 """Characters of an inspector's text that a client is told."""
@@ -111,6 +112,8 @@ class Inspections:
             read: gives each inspector, by name, the way to read it.
             ended: see `Begun`.
         """
+        from tidegate.inspection.early import Begun
+
         tasks = {
             use.name: asyncio.create_task(
                 _ask_early(use, replace(act, read=read(use.name))), name=f"{use.rule}: {act.path}"
@@ -160,6 +163,8 @@ async def _ask_early(use: InspectorUse, act: InspectedAct) -> Verdict | None:
 async def _ask(use: InspectorUse, act: InspectedAct) -> Verdict:
     try:
         if act.arriving and act.read is not None:
+            from tidegate.inspection.patience import Patience
+
             async with Patience(use.seconds, act.read) as patience:
                 return await use.inspector.inspect(replace(act, read=patience.read))
         async with asyncio.timeout(use.seconds):

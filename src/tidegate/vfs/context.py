@@ -25,7 +25,6 @@ from tidegate.errors import (
     TooLarge,
 )
 from tidegate.events.kinds import NOTHING_SET, Event, Operated, Refused
-from tidegate.inspection.early import Begun
 from tidegate.inspection.inspections import Inspections
 from tidegate.model import Action, Attrs, Entry, Intent, Origin, Peer, Principal, ProgramUse, VPath
 from tidegate.policy.decision import Decision
@@ -43,6 +42,7 @@ from tidegate.vfs.usage.reservations import PathState, PathTable
 from tidegate.vfs.usage.tracker import AccountUsage, UsageTracker
 
 if TYPE_CHECKING:
+    from tidegate.inspection.early import Begun
     from tidegate.vfs.property_index import PropertyIndex
 
 _LOOKS: Final = frozenset((Intent.LIST, Intent.STAT, Intent.READLINK, Intent.CHECKSUM, Intent.SPACE))

@@ -12,12 +12,11 @@ may keep the server itself from opening it again.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome
 from tidegate.contracts.inspection import Inspected, InspectedAct
 from tidegate.errors import TidegateError
-from tidegate.inspection.early import Begun
 from tidegate.model import Intent, Protocol, VPath
 from tidegate.model.peer import OtherProtocol
 from tidegate.vfs.api import OpenFlags
@@ -26,6 +25,9 @@ from tidegate.vfs.files import own_uploads as own
 from tidegate.vfs.files.arriving import PassedOn, Passing, ReadBehind
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
+
+if TYPE_CHECKING:
+    from tidegate.inspection.early import Begun
 
 
 def shows(upload: Upload, outcome: Outcome) -> bool:
