@@ -147,7 +147,6 @@ async def test_uploads_in_several_parts_are_scanned_before_they_are_there(
 
 
 async def test_a_scan_goes_on_while_the_file_arrives(tmp_path: Path) -> None:
-    """What has arrived is with clamd before the client has closed the file."""
     with clamd(tmp_path / "clamd") as own, running(tmp_path / "config", settings=keys(own.address)) as server:
         person = server.account()
         async with sftp_of(person) as sftp:
