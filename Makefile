@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
-.PHONY: help serve test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-doors bench-start docs clean
+.PHONY: help serve release package-test test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-doors bench-start docs clean
 
 help:
 	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-newest  the fast part of the suite on the newest Python of this machine"
 	@echo "make check        lint, types, room contracts, module sizes"
 	@echo "make bench-quick  measure against OpenSSH, under two minutes;  make bench: everything"
+	@echo "make release      build and check a release of this commit into dist/;  make package-test: install and run it"
 	@echo "make docs         regenerate the reference pages from the code"
 
 $(VENV)/.base: pyproject.toml constraints.txt
@@ -33,6 +34,12 @@ $(VENV)/.check: $(VENV)/.test
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,check]'
 	@touch $@
 
+.venv-release/.done: pyproject.toml constraints.txt
+	@test -x .venv-release/bin/python || $(PYTHON) -m venv .venv-release
+	@.venv-release/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+	  $$($(PYTHON) tools/requirements_of.py release)
+	@touch $@
+
 serve: $(VENV)/.base
 	@mkdir -p var
 	@$(BIN)/tidegate serve --quickstart --config-dir var
@@ -48,6 +55,13 @@ test-newest: $(VENV)/.base
 	  .venv-newest/bin/python --version && \
 	  .venv-newest/bin/python -m pytest -n $(JOBS) -m "not soak" tests/wire tests/unit tests/dialogue; \
 	fi
+
+# Of the commit that is checked out, in environments of their own; a tree with changes is refused.
+release: .venv-release/.done
+	.venv-release/bin/python tools/release.py
+
+package-test: $(VENV)/.test .venv-release/.done
+	$(BIN)/python -m pytest -m package tests/package
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak
@@ -88,4 +102,4 @@ docs: $(VENV)/.base
 	$(BIN)/python tools/generate_reference.py
 
 clean:
-	rm -rf $(VENV) .venv-newest build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest .venv-release build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

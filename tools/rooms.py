@@ -18,7 +18,7 @@ END: Final = "<!-- end of rooms -->\n"
 SUBROOMS: Final = ("backends", "doors", "events", "store", "testing", "vfs", "web")
 """Rooms whose packages are shown one by one."""
 
-LONE: Final = ("abc", "errors", "hints", "nesting", "packages", "plugins")
+LONE: Final = ("abc", "built", "errors", "hints", "nesting", "packages", "plugins")
 """Modules beside the rooms."""
 
 

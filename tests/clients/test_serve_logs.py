@@ -12,6 +12,8 @@ from tests.support import sftp_packets as p
 from tests.support.raw_sftp import raw_channel, raw_sftp
 from tests.support.running import Running, wait_for
 
+from tidegate import built
+
 TRANSFER = {
     "time", "level", "sender", "local_addr", "remote_addr", "elapsed_ms", "size_bytes", "username", "file_path",
     "virtual_path", "connection_id", "protocol", "status", "error",
@@ -25,6 +27,10 @@ ABSENT = {
     "target_path": "", "virtual_target_path": "", "filemode": "", "uid": -1, "gid": -1, "access_time": "",
     "modification_time": "", "size": -1, "ssh_command": "",
 }  # fmt: skip
+
+
+def test_the_first_line_tells_what_was_built(server: Running):
+    assert server.lines()[0]["message"] == built.described()
 
 
 async def test_one_line_for_each_operation(server: Running):

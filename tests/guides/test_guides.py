@@ -38,6 +38,10 @@ LEFT_OUT = {
     "docs/how_to/resume-and-atomic-uploads.md": [
         "needs a line that breaks; tests/clients/test_serve_uploads.py cuts one"
     ],
+    "docs/how_to/make-a-release.md": [
+        "builds from the clone with packages from an index; tests/package runs it",
+        "needs the wheels of a release; tests/package/test_package_release.py installs from them",
+    ],
     "docs/how_to/run-under-systemd.md": [
         "makes a user, and an environment from a package index",
         "needs systemd as process 1; tests/unit/project/test_docs_links.py verifies the unit",

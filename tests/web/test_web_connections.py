@@ -309,6 +309,11 @@ async def test_version_status_and_health(tmp_path: Path, monkeypatch: pytest.Mon
     async with web_world(tmp_path, ssh=True) as world:
         version = (await world.client.get(f"{API}/version")).json()
         assert version["version"] == __version__
+        assert (version["commit_hash"], version["build_date"]) == ("", "")  # of a source tree
+        monkeypatch.setattr("tidegate.built.COMMIT", "1a2b3c")
+        monkeypatch.setattr("tidegate.built.DATE", "2026-11-30T07:00:00Z")
+        stamped = (await world.client.get(f"{API}/version")).json()
+        assert (stamped["commit_hash"], stamped["build_date"]) == ("1a2b3c", "2026-11-30T07:00:00Z")
         assert "+sftp" in version["features"]
         status = (await world.client.get(f"{API}/status")).json()
         assert status["data_provider"] == {"is_active": True, "driver": "memory", "error": ""}

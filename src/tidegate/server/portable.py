@@ -13,6 +13,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
+from tidegate import built
 from tidegate.backends.factory import StorageKinds
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
@@ -68,6 +69,7 @@ def settings(options: PortableOptions) -> Settings:
 
 
 async def _share(options: PortableOptions, record: Log) -> int:
+    log.info("%s", built.described())
     for path in options.host_keys:
         await asyncio.to_thread(make_missing_key, path)
     kept = options.state_dir is not None

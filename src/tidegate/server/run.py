@@ -12,6 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from tidegate import built
 from tidegate.config.load import Loaded, load
 from tidegate.errors import OperatorError
 from tidegate.logs import Log, open_log
@@ -68,6 +69,7 @@ def serve(loaded: Loaded, options: ServeOptions) -> int:
 
 
 async def _serve(loaded: Loaded, options: ServeOptions, record: Log) -> int:
+    log.info("%s", built.described())
     app = App(loaded)
     stopping = asyncio.Event()
     reloading = asyncio.Event()

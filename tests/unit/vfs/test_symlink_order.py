@@ -7,7 +7,7 @@ import pytest
 
 from tidegate.doors.sftp.order import target_comes_first
 
-OWN = "SSH-2.0-Tidegate_0.1.0_OpenSSH"
+OWN = "SSH-2.0-Tidegate_0.2.0_OpenSSH"
 OURS, PLAIN, REAL = OWN, "SSH-2.0-Acme", "SSH-2.0-OpenSSH_9.9"
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 
-from tidegate import __version__
+from tidegate import __version__, built
 from tidegate.model.door import DoorStatus
 from tidegate.web.api import schemas
 from tidegate.web.api.access import Anybody, ViewStatus, With
@@ -44,7 +44,8 @@ async def healthz(services: With) -> Response:
 async def version(who: Anybody) -> Response:
     """The running version."""
     del who
-    return Json({"version": __version__, "build_date": "", "commit_hash": "", "features": list(FEATURES)})
+    stamp = {"build_date": built.DATE, "commit_hash": built.COMMIT}
+    return Json({"version": __version__, **stamp, "features": list(FEATURES)})
 
 
 @router.get("/status", responses={200: {"description": "Services and their state."}})
