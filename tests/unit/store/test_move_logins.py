@@ -7,6 +7,7 @@ others a password is right if it is the one that the made-up credentials name.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 
@@ -85,6 +86,7 @@ async def test_nobody_comes_in_whom_sftpgo_refused_and_who_came_in_still_does(er
         user.password for name, user in moved.users.items() if ANSWERS[era].get(name, {}).get("pw") == "no"
     }
 
+    @functools.cache  # each account is asked for in seven ways, and its hash is the expensive kind
     def check(password: str, stored: str) -> bool:
         right = bool(password) and secrets.get(stored) == password
         return right and (stored not in doubted or passwords.check(password, stored))
