@@ -190,11 +190,13 @@ async def test_refusals_and_the_verdict_are_live(desk: Desk) -> None:
 
 
 async def test_keys_theme_and_palette(desk: Desk) -> None:
+    await add(desk, "somebody")
     async with desk.page() as page:
         await page.goto(f"{BASE}/")
         await page.keyboard.press("g")
         await page.keyboard.press("u")
         await page.wait_for_url("**/users")
+        await page.wait_for_load_state("load")  # the scripts of the page are deferred
         await page.keyboard.press("/")
         assert await page.evaluate("document.activeElement.name") == "q"
         await page.click("[data-theme-set=dark]")
