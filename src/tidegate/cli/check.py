@@ -72,6 +72,7 @@ def check(
         _storage,
         _secrets,
         _cluster,
+        _syslog,
     ):
         facts += inspect(loaded, problems)
     notes = _hook_notes(loaded)
@@ -460,6 +461,22 @@ def _cluster(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         return
     if live.shared:
         yield f"cluster: {loaded.settings.cluster.driver}, as node {live.node}"
+
+
+def _syslog(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
+    """The target of the log besides its file; a server starts without it too, so silence is no problem."""
+    if not loaded.settings.syslog.address:
+        return
+    from tidegate.logs.syslog import SyslogSender
+    from tidegate.server.syslog import syslog_options
+
+    try:
+        options = syslog_options(loaded)
+        if options is not None:
+            why = SyslogSender(options, lambda _text: None).try_to_connect()
+            yield f"syslog: {options.label}{f', which does not answer now: {why}' if why else ''}"
+    except ConfigError as error:
+        problems += [Problem(_where(loaded, *one.where.split(".")), one.what) for one in error.problems]
 
 
 def _limits(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:  # noqa: ARG001  as its neighbours

@@ -120,9 +120,9 @@ def _general(created: float, level: int, sender: str, fields: dict[str, Any]) ->
     return (to_json(redact.fields(line)) + "\n").encode("utf-8", "backslashreplace")
 
 
-def own_line(message: str) -> bytes:
+def own_line(message: str, level: str = "error") -> bytes:
     """A line of the log about itself."""
-    line = {"time": stamp(time.time()), "level": "error", "sender": "log", "message": message}
+    line = {"time": stamp(time.time()), "level": level, "sender": "log", "message": message}
     return (to_json(line) + "\n").encode()
 
 

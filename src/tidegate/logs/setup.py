@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tidegate.errors import ConfigError, Problem
 from tidegate.logs.lines import LineFormatter, event_line, own_line
@@ -18,11 +18,17 @@ from tidegate.logs.options import LogOptions
 from tidegate.logs.rotation import LogFile
 from tidegate.logs.writer import Writer
 
+if TYPE_CHECKING:
+    from tidegate.logs.syslog import SyslogOptions, SyslogSender
+
 QUEUE_LIMIT: Final = 50_000
 """lines that wait for the disk at most; beyond it the newest are lost, counted and reported"""
 
 STOP_SECONDS: Final = 10.0
 """seconds that closing waits for the disk"""
+
+SYSLOG_STOP_SECONDS: Final = 8.0
+"""seconds that closing waits for the syslog server"""
 
 RECORD_LOGGER: Final = "tidegate.record"
 """Logger of event lines; its records carry ``record.sender`` and ``record.fields``."""
@@ -51,8 +57,11 @@ _NOTHING: Final = logging.NullHandler()
 class Log:
     """The running log. Made by `open_log`; `close` writes what is queued and takes the handler away."""
 
-    def __init__(self, options: LogOptions) -> None:
+    def __init__(self, options: LogOptions, syslog: SyslogOptions | None = None) -> None:
         self.options = options
+        self._syslog_options = syslog
+        self._syslog: SyslogSender | None = None
+        self._syslog_writer: Writer | None = None
         self._before: list[tuple[logging.Logger, int, bool]] = []
         self._file: LogFile | None = None
         self._writer: Writer | None = None
@@ -62,12 +71,27 @@ class Log:
         """Start the thread and take over the root logger.
 
         Raises:
-            ConfigError: the log file cannot be written.
+            ConfigError: the log file cannot be written, or a certificate for syslog cannot be read.
         """
         options = self.options
-        if not options.file_path:
+        if self._syslog_options is not None:
+            from tidegate.logs.syslog import SyslogSender
+
+            self._syslog = SyslogSender(self._syslog_options, self._tell_file)
+        if options.file_path:
+            self._open_file(options)
+            self._writer = Writer(QUEUE_LIMIT, self._write, self._rotate)
+        if self._syslog is not None:
+            slow = "the syslog server is away or too slow"
+            self._syslog_writer = Writer(QUEUE_LIMIT, self._syslog.write, slow=slow)
+        writers = [writer for writer in (self._writer, self._syslog_writer) if writer is not None]
+        if not writers:
             self._take(logging.CRITICAL + 1)
             return
+        self._handler = _Handler(*writers)
+        self._take(_LEVELS[options.level])
+
+    def _open_file(self, options: LogOptions) -> None:
         if options.file_path != "-":
             file = LogFile(
                 Path(options.file_path),
@@ -83,9 +107,10 @@ class Log:
                     [Problem("--log-file-path", f"{file.path} cannot be written: {error.strerror}")]
                 ) from None
             self._file = file
-        self._writer = Writer(QUEUE_LIMIT, self._write, self._rotate)
-        self._handler = _Handler(self._writer)
-        self._take(_LEVELS[options.level])
+
+    def _tell_file(self, text: str) -> None:
+        if self._writer is not None:
+            self._writer.put(own_line(text, "warn"))
 
     def rotate(self) -> None:
         """Rotate the file now (SIGUSR1); done by the writing thread, after what was logged before."""
@@ -104,6 +129,13 @@ class Log:
             logger.propagate = propagate
         self._before.clear()
         logging.getLogger().removeHandler(self._handler)
+        if self._syslog is not None and self._syslog_writer is not None:
+            self._syslog.close_soon()
+            self._syslog_writer.stop(SYSLOG_STOP_SECONDS)
+            self._syslog.close()
+            if self._syslog.dropped:
+                self._tell_file(f"syslog: {self._syslog.dropped} pieces of the log were not sent any more")
+            self._syslog = self._syslog_writer = None
         if self._writer is not None:
             self._writer.stop(STOP_SECONDS)
             self._writer = None
@@ -142,9 +174,10 @@ class Log:
 class _Handler(logging.Handler):
     """Makes lines and queues them; never blocks, never raises."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, also: Writer | None = None) -> None:
         super().__init__()
         self._writer = writer
+        self._also = also
         self.setFormatter(LineFormatter())
 
     @property
@@ -163,7 +196,7 @@ class _Handler(logging.Handler):
             line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
         except Exception as error:  # a record that cannot be shown is still a record
             line = own_line(f"unprintable record of {record.name}: {type(error).__name__}")
-        self._writer.put(line)
+        self._put(line)
 
     def put_event(self, created: float, level: int, sender: str, fields: dict[str, Any]) -> None:
         """Queue the line of an event. Never blocks, never raises.
@@ -176,15 +209,24 @@ class _Handler(logging.Handler):
             line = event_line(created, level, sender, fields)
         except Exception as error:  # a record that cannot be shown is still a record
             line = own_line(f"unprintable record of {sender}: {type(error).__name__}")
+        self._put(line)
+
+    def _put(self, line: bytes) -> None:
         self._writer.put(line)
+        if self._also is not None:
+            self._also.put(line)
 
 
-def open_log(options: LogOptions) -> Log:
+def open_log(options: LogOptions, syslog: SyslogOptions | None = None) -> Log:
     """Start logging.
 
+    Args:
+        options: of the file.
+        syslog: target of lines besides.
+
     Raises:
-        ConfigError: the log file cannot be written.
+        ConfigError: the log file cannot be written, or a certificate for syslog cannot be read.
     """
-    log = Log(options)
+    log = Log(options, syslog)
     log.open()
     return log

@@ -39,13 +39,22 @@ class Writer:
         limit: lines that wait at most; beyond it the newest are lost, counted and reported.
         write: called in the thread with whole lines.
         rotate: called in the thread for `rotate`.
+        slow: why lines are lost, for the line that says so.
 
     Attributes:
         lost: lines that found no room.
     """
 
-    def __init__(self, limit: int, write: Callable[[bytes], None], rotate: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        write: Callable[[bytes], None],
+        rotate: Callable[[], None] = lambda: None,
+        *,
+        slow: str = "the disk is too slow",
+    ) -> None:
         self.lost = 0
+        self._slow = slow
         self._limit = limit
         self._write = write
         self._rotate = rotate
@@ -95,7 +104,7 @@ class Writer:
             order = self._write_some()
             if self.lost > reported and len(self._waiting) <= self._limit // 2:
                 count, reported = self.lost - reported, self.lost
-                self._do(self._write, own_line(f"{count} lines lost: the disk is too slow"))
+                self._do(self._write, own_line(f"{count} lines lost: {self._slow}"))
             if order is not None:
                 if order.name == "stop":
                     return

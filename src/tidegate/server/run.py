@@ -61,7 +61,12 @@ def serve(loaded: Loaded, options: ServeOptions) -> int:
     Raises:
         OperatorError: the server cannot start.
     """
-    record = open_log(options.log)
+    syslog = None
+    if loaded.settings.syslog.address:
+        from tidegate.server.syslog import syslog_options
+
+        syslog = syslog_options(loaded)
+    record = open_log(options.log, syslog)
     try:
         return run_loop(lambda: _serve(loaded, options, record))
     finally:

@@ -23,6 +23,7 @@ from tidegate.config.schema.mfa import Mfa
 from tidegate.config.schema.outgoing import CommandKeys, HookKeys, HttpKeys
 from tidegate.config.schema.sftpd import Sftpd
 from tidegate.config.schema.storage import StorageKeys
+from tidegate.config.schema.syslog import SyslogKeys
 from tidegate.config.schema.webdavd import Webdavd
 
 
@@ -41,6 +42,7 @@ class Settings(Section):
     identity: IdentityKeys = key(IdentityKeys(), "Who says who somebody is, besides the data provider.")
     storage: StorageKeys = key(StorageKeys(), "Kinds of storage besides local disk.")
     events: EventKeys = key(EventKeys(), "Who is told what happens, besides the log.")
+    syslog: SyslogKeys = key(SyslogKeys(), "The log for a syslog server, beside the log file.")
     inspection: InspectionKeys = key(InspectionKeys(), "Who is asked before an act counts.")
     cluster: ClusterKeys = key(ClusterKeys(), "What several servers share while they run.")
     kms: KmsKeys = key(KmsKeys(), "Encryption of secrets in records.")
