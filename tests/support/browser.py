@@ -139,3 +139,31 @@ def _full(path: str) -> str:
 def browser(world: WebWorld, **more: Any) -> Browser:
     """A browser that has never been here; its client has to be closed."""
     return Browser(world.anonymous(**more))
+
+
+def fields_of(page: Shown) -> dict[str, Any]:
+    """The fields that a browser sends of the untouched form for a record."""
+    sent: dict[str, list[str]] = {}
+    inside_form = False
+    for one in page.elements:
+        if one.tag == "form":
+            inside_form = "data-save" in one.attributes
+        if not inside_form or "name" not in one.attributes or one.tag == "button":
+            continue
+        name, value = one.attributes["name"], one.attributes.get("value", "on")
+        if one.tag == "select":
+            sent.setdefault(name, []).append("")  # filled by its selected option below
+        elif one.tag == "textarea":
+            sent.setdefault(name, []).append(one.text)
+        elif one.attributes.get("type") in ("checkbox", "radio"):
+            if "checked" in one.attributes:
+                sent.setdefault(name, []).append(value)
+        else:
+            sent.setdefault(name, []).append(one.attributes.get("value", ""))
+    select = ""
+    for one in page.elements:
+        if one.tag == "select":
+            select = one.attributes.get("name", "")
+        elif one.tag == "option" and "selected" in one.attributes and select in sent:
+            sent[select] = [one.attributes.get("value", one.text)]
+    return sent

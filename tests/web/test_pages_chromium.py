@@ -19,12 +19,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from tests.support.accounts import ED25519
-from tests.support.doors import port_of
+from tests.support.doors import port_of, services_of
 from tests.support.live_connections import Moving, connect
 from tests.support.needs import absent, program
 from tests.support.ssh_world import SSH
 from tests.support.web_world import PASSWORD, WebWorld, web_world
 
+from tidegate.accounts.actor import Actor, Channel
 from tidegate.errors import AlreadyExists
 from tidegate.store.documents import decode_account
 from tidegate.web.admin.registry import all_pages
@@ -238,6 +239,7 @@ async def test_search_finds_while_one_types_and_the_form_says_what_is_wrong(desk
 PATHS: Final = [
     *(page.path for page in all_pages() if page.nav is not None),
     "/new-user", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
+    "/new-group", "/groups/axe", "/roles/axe", "/roles/axe/delete", "/new-folder", "/groups?q=nothing",
     "/connections/c-axe-0", "/explain?user=axe&op=upload&path=/x", "/explain/connect?ip=192.0.2.7",
 ]  # fmt: skip
 
@@ -245,6 +247,11 @@ PATHS: Final = [
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
 async def test_axe_finds_nothing_and_no_page_scrolls_sideways(desk: Desk, scheme: Any, width: int) -> None:
     await add(desk, "axe", quota_size=100)
+    by = Actor(name="test", channel=Channel.PAGE, permissions=frozenset("*"))
+    administration = services_of(desk.world.app).administration
+    for verbs in (administration.groups, administration.roles):
+        with contextlib.suppress(AlreadyExists):
+            await verbs.add({"name": "axe"}, by=by)
     connection = await connect(desk.world, "axe")
     connection.transfers.add(Moving("/in/axe.bin", 100))
     source = AXE.read_text(encoding="utf-8")

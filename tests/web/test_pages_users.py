@@ -8,11 +8,10 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.support.accounts import ED25519 as KEY_LINE
-from tests.support.browser import BASE, Browser, Shown, browser
+from tests.support.browser import BASE, Browser, browser, fields_of
 from tests.support.web_world import WebWorld, web_world
 
 from tidegate.accounts.keys import fingerprint
@@ -27,34 +26,6 @@ async def inside(world: WebWorld) -> AsyncIterator[Browser]:
         made = Browser(client)
         assert (await made.sign_in()).status == 303
         yield made
-
-
-def fields_of(page: Shown) -> dict[str, Any]:
-    """The fields that a browser sends of the untouched form for an account."""
-    sent: dict[str, list[str]] = {}
-    inside_form = False
-    for one in page.elements:
-        if one.tag == "form":
-            inside_form = "data-save" in one.attributes
-        if not inside_form or "name" not in one.attributes or one.tag == "button":
-            continue
-        name, value = one.attributes["name"], one.attributes.get("value", "on")
-        if one.tag == "select":
-            sent.setdefault(name, []).append("")  # filled by its selected option below
-        elif one.tag == "textarea":
-            sent.setdefault(name, []).append(one.text)
-        elif one.attributes.get("type") in ("checkbox", "radio"):
-            if "checked" in one.attributes:
-                sent.setdefault(name, []).append(value)
-        else:
-            sent.setdefault(name, []).append(one.attributes.get("value", ""))
-    select = ""
-    for one in page.elements:
-        if one.tag == "select":
-            select = one.attributes.get("name", "")
-        elif one.tag == "option" and "selected" in one.attributes and select in sent:
-            sent[select] = [one.attributes.get("value", one.text)]
-    return sent
 
 
 async def stored(world: WebWorld, name: str) -> Account:

@@ -9,8 +9,11 @@ from typing import Final, Literal
 from tidegate.policy.methods import LOGIN_METHODS
 from tidegate.policy.presets import PRESETS
 
-Kind = Literal["text", "mono", "number", "size", "end", "lines", "flag", "choice", "denied", "secret"]
-"""Forms of a value: ``lines`` is a list, one item a line; ``denied`` a list of what is not ticked."""
+Kind = Literal[
+    "text", "mono", "number", "size", "end", "lines", "flag", "choice", "denied", "secret", "checks", "json"
+]
+"""Forms of a value: ``lines`` is a list, one item a line; ``denied`` a list of what is not ticked, ``checks``
+of what is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ class UserField:
         kind: form of the value.
         section: that it stands in.
         unit: behind the field.
-        choices: value and text, of ``choice`` and ``denied``.
+        choices: value and text, of ``choice``, ``denied`` and ``checks``.
         storage: kind of storage that it belongs to; empty for all.
         optional: may be left empty.
     """

@@ -14,12 +14,9 @@ from typing import Any, Final
 
 from tidegate.accounts.keys import parse_public_keys
 from tidegate.errors import BadRecord
-from tidegate.web.admin import amounts
+from tidegate.web.admin.field_values import Values, get, put, shown
 from tidegate.web.admin.forms import Form
-from tidegate.web.admin.user_fields import BY_NAME, FIELDS, KINDS, UserField
-
-Values = dict[str, list[str]]
-"""Fields of the form and their values."""
+from tidegate.web.admin.user_fields import BY_NAME, FIELDS, KINDS
 
 BOXES: Final = (
     ("list", "Fetch"),
@@ -60,8 +57,9 @@ _MINIMAL: Final[dict[str, Any]] = {
 """A document that is valid, to check one field alone."""
 
 
-def values_of(document: Mapping[str, Any]) -> Values:
-    """The fields of the form for a document."""
+def values_of(document: Mapping[str, Any], *, whole: bool = True) -> Values:
+    """The fields of the form for a document; `whole` shows all permissions where it names none."""
+    permissions = document.get("permissions") or ({"/": ["*"]} if whole else {})
     values: Values = {
         "username": [str(document.get("username", ""))],
         "enabled": ["1"] if document.get("status", 1) == 1 else [],
@@ -72,10 +70,10 @@ def values_of(document: Mapping[str, Any]) -> Values:
         "rest": [_rest_text(document)],
     }
     for field in FIELDS:
-        values[field.name] = _shown(field, _get(document, field.path))
-    for index, (path, names) in enumerate((document.get("permissions") or {"/": ["*"]}).items()):
+        values[field.name] = shown(field, get(document, field.path))
+    for index, (path, names) in enumerate(permissions.items()):
         values |= _row(index, path, names)
-    values["rows"] = [str(index) for index in range(len(document.get("permissions") or {"/": ["*"]}))]
+    values["rows"] = [str(index) for index in range(len(permissions))]
     return values
 
 
@@ -141,8 +139,8 @@ def apply(document: Mapping[str, Any], values: Values, names: set[str]) -> dict[
         number = kind.isascii() and kind.isdigit() and len(kind) <= 3
         made["filesystem"] = {"provider": int(kind) if number else kind[:40]}
     for field in FIELDS:
-        if field.name in names and (not field.storage or field.storage == _storage_name(kind)):
-            _put(made, field, values.get(field.name, ()))
+        if field.name in names and (not field.storage or field.storage == storage_name(kind)):
+            put(made, field, values.get(field.name, ()))
     if "key" in names or "new_keys" in names:
         made["public_keys"] = [*values.get("key", ()), *_new_keys(values)]
     if "permissions" in names:
@@ -173,7 +171,7 @@ def field_of(path: str, kind: str) -> str:
         kind: number of the storage in the form.
     """
     plain = path.replace("[", ".[")
-    known = {field.path: field.name for field in FIELDS if field.storage in ("", _storage_name(kind))}
+    known = {field.path: field.name for field in FIELDS if field.storage in ("", storage_name(kind))}
     known |= {
         "username": "username",
         "password": "password",
@@ -205,74 +203,9 @@ def _rows(values: Values) -> list[str]:
     return values.get("rows", [])
 
 
-def _storage_name(number: str) -> str:
+def storage_name(number: str) -> str:
+    """The word for the number of a kind of storage."""
     return next((name for key, name, _ in KINDS if key == number), number)
-
-
-def _get(document: Mapping[str, Any], path: str) -> Any:
-    value: Any = document
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _shown(field: UserField, value: Any) -> list[str]:
-    match field.kind:
-        case "size":
-            return [amounts.size_text(int(value or 0))]
-        case "end":
-            return [amounts.end_text(int(value or 0))]
-        case "number":
-            return [str(value) if value else ""]
-        case "lines":
-            return ["\n".join(map(str, value or ()))]
-        case "flag":
-            return ["1"] if value else []
-        case "denied":
-            denied = set(value or ())
-            return [word for word, _ in field.choices if word not in denied]
-        case "secret":
-            return [""]
-    return [str(value or "")]
-
-
-def _put(document: dict[str, Any], field: UserField, given: Sequence[str]) -> None:
-    text = given[0].replace("\r\n", "\n").strip() if given else ""
-    value: Any = text
-    try:
-        match field.kind:
-            case "size":
-                value = amounts.read_size(text)
-            case "end":
-                value = amounts.read_end(text)
-            case "number":
-                value = _number(text)
-            case "lines":
-                value = [line.strip() for line in text.split("\n") if line.strip()]
-            case "flag":
-                value = bool(given)
-            case "denied":
-                value = [word for word, _ in field.choices if word not in given]
-            case "secret":
-                if not text:
-                    return
-                value = {"status": "Plain", "payload": text}
-    except ValueError as error:
-        raise BadRecord(field.name, str(error)) from None
-    *inner, last = field.path.split(".")
-    place = document
-    for key in inner:
-        place = place.setdefault(key, {})
-    place[last] = value
-
-
-def _number(text: str) -> int:
-    plain = text.replace(",", "").replace("_", "").replace(" ", "")
-    if not plain:
-        return 0
-    if not (plain.isascii() and plain.isdigit()) or len(plain) > 18:
-        raise ValueError("is no whole number")
-    return int(plain)
 
 
 def _new_keys(values: Values) -> list[str]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.responses import JSONResponse, Response
@@ -18,14 +18,15 @@ from tidegate.model import Account
 from tidegate.policy.folders import storage_of
 from tidegate.store.documents import decode_account, encode_account
 from tidegate.web.admin import user_form
+from tidegate.web.admin.field_values import Values
 from tidegate.web.admin.pages.users import state_of
+from tidegate.web.admin.record_pages import read_before, sentence
 from tidegate.web.admin.registry import Page
+from tidegate.web.admin.rendering import url
 from tidegate.web.admin.user_fields import BY_NAME, FIELDS, KINDS, SECTIONS
-from tidegate.web.admin.user_form import BOXES, PARTS, PRESETS, Values
+from tidegate.web.admin.user_form import BOXES, PARTS, PRESETS
 from tidegate.web.admin.visit import HEADERS, Visit
 
-MAX_BEFORE: Final = 512 * 1024
-"""Characters of the form as it was shown, which it sends back."""
 LABELS: Final = {
     "username": "user name",
     "password": "password",
@@ -36,6 +37,10 @@ LABELS: Final = {
     "rest": "further settings",
     "enabled": "enabled",
 }
+REST_HELP: Final = (
+    "JSON with groups, role, file_patterns, bandwidth_limits, access_time, tally_limits, "
+    "two_factor_protocols and virtual_folders, as in REST and dumps."
+)
 _BLANK: Final[dict[str, Any]] = {"status": 1, "permissions": {"/": ["*"]}, "filters": {}}
 _NOT_CLONED: Final = ("username", "password", "public_keys", "has_password", "id", "home_dir")
 
@@ -62,7 +67,16 @@ async def show(visit: Visit) -> Response:
     await services.sessions.tracker.settle(account.username)
     account = await services.administration.users.get(account.username)
     values = user_form.values_of(encode_account(account, confidential=False))
-    return _page(visit, account, values, before=values)
+    return _page(visit, account, values, before=values, inherited=await _inherited(visit, account))
+
+
+async def _inherited(visit: Visit, account: Account) -> list[tuple[str, str]]:
+    """The fields to which groups give something, and the names of these groups."""
+    try:
+        resolved = await visit.services.administration.effective.resolved(account)
+    except BadRecord as error:
+        return [("Nothing", sentence(error.text))]
+    return [(field, ", ".join(names)) for field, names in sorted(resolved.origins.items())]
 
 
 def _page(
@@ -74,6 +88,7 @@ def _page(
     errors: Mapping[str, str] | None = None,
     conflict: Mapping[str, Any] | None = None,
     like: str = "",
+    inherited: Sequence[tuple[str, str]] = (),
     status: int = 200,
 ) -> Response:
     errors = errors or {}
@@ -88,6 +103,7 @@ def _page(
         "errors": errors,
         "wrong_in": [sections.get(name, "") for name in errors],
         "conflict": conflict,
+        "inherited": inherited,
         "version": version_of(account) if account is not None else "",
         "before": json.dumps(before, separators=(",", ":")),
         "fields": FIELDS,
@@ -99,6 +115,10 @@ def _page(
         "presets": PRESETS,
         "state": state_of(account) if account is not None else ("", ""),
         "sessions": visit.services.registry.count(account.username) if account is not None else 0,
+        "check_url": url("check-user"),
+        "try_url": url("try-storage") if visit.may("edit_users") else "",
+        "rest_label": "Groups, name patterns, hours, bandwidth by network, mounted folders",
+        "rest_help": REST_HELP,
         "editable": visit.may("add_users" if account is None else "edit_users"),
     }
     # The state of the server is a value of the frame, that of the account one of the page.
@@ -147,7 +167,7 @@ async def save(visit: Visit) -> Response:
     visit.require("edit_users")
     users = visit.services.administration.users
     account = await users.get_for(visit.name(), visit.actor)
-    values, before = user_form.posted(visit.form), _before(visit)
+    values, before = user_form.posted(visit.form), read_before(visit)
     names = user_form.touched(before, values) - {"username", "password"}
     password = visit.form["password"]
     try:
@@ -186,26 +206,11 @@ def _again(
     kind = (values.get("storage") or ["0"])[0]
     if isinstance(error, BadRecord):
         name = user_form.field_of(error.field, kind)
-        text = _sentence(error.what if name else error.text)
+        text = sentence(error.what if name else error.text)
         return _page(visit, account, values, before=before, errors={name: text}, status=400)
     where = "username" if isinstance(error, AlreadyExists) else ""
     code = 409 if where else 403
-    return _page(visit, account, values, before=before, errors={where: _sentence(error.text)}, status=code)
-
-
-def _before(visit: Visit) -> Values:
-    """The form as it was shown.
-
-    Raises:
-        BadRecord: the field that holds it was changed.
-    """
-    text = visit.form["_before"]
-    try:
-        found = json.loads(text) if len(text) <= MAX_BEFORE else None
-        assert isinstance(found, dict)
-        return {str(name): [str(one) for one in value] for name, value in found.items()}
-    except (ValueError, TypeError, AssertionError, RecursionError):
-        raise BadRecord("_before", "the form was not sent as it was shown; load the page again") from None
+    return _page(visit, account, values, before=before, errors={where: sentence(error.text)}, status=code)
 
 
 def _in_words(values: Values, name: str) -> str:
@@ -224,10 +229,6 @@ def _changes(names: set[str]) -> str:
     return ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} fields"
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
-
-
 # -- checks while somebody types -----------------------------------------------------------------------------
 
 
@@ -244,9 +245,9 @@ async def check(visit: Visit) -> Response:
         if name == "username" and await visit.services.provider.existing("user", [account.username]):
             raise AlreadyExists("that name is taken")
     except BadRecord as error:
-        return JSONResponse({"error": _sentence(error.what), "note": ""}, headers=HEADERS)
+        return JSONResponse({"error": sentence(error.what), "note": ""}, headers=HEADERS)
     except AlreadyExists as error:
-        return JSONResponse({"error": _sentence(error.text), "note": ""}, headers=HEADERS)
+        return JSONResponse({"error": sentence(error.text), "note": ""}, headers=HEADERS)
     return JSONResponse({"error": "", "note": note}, headers=HEADERS)
 
 
@@ -276,7 +277,7 @@ async def try_storage(visit: Visit) -> Response:
             return _tried(ok=False, text="No storage but local disk is available here.")
         await services.rules.storages.try_out(spec)
     except (TidegateError, LoginRefused) as error:
-        return _tried(ok=False, text=_sentence(error.text))
+        return _tried(ok=False, text=sentence(error.text))
     return _tried(ok=True, text="Listed, wrote, read and removed a test object.")
 
 
