@@ -58,7 +58,9 @@ class GuideShell:
         self.place = place
         self.home = place / "tidegate"
         self.learned: dict[str, str] = {}
-        self.ports = {name: str(free_port()) for name in ("2022", "8080", "2222", "2121", "8333", "5300")}
+        self.ports = {
+            name: str(free_port()) for name in ("2022", "8080", "2222", "2121", "8333", "5300", "10080")
+        }
         self.paths = {
             "/var/lib/tidegate": str(place / "lib"),
             "/opt/tidegate": str(place / "opt"),

@@ -25,11 +25,14 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from typing_extensions import Buffer
 
 from tidegate.model import Attrs, Entry, Space, StorageSpec
+
+if TYPE_CHECKING:
+    from tidegate.model.observe import Observe
 
 Key = str
 """A backend's path: relative, clean, ``""`` for the root."""
@@ -671,6 +674,8 @@ class StorageHost:
         shared: what kinds of storage of one server share, by a name that says whose it is.
         host_keys: fingerprints (``SHA256:...``) of the host keys of this server, to notice what leads back
             to it; they are those of the moment of the call.
+        observe: told of each request to a service, where that is counted: kind of storage, operation,
+            seconds, and True if it worked; None where nothing is.
     """
 
     umask: int = 0o022
@@ -679,6 +684,7 @@ class StorageHost:
     objects: ObjectRules = ObjectRules()
     shared: dict[str, Any] = field(default_factory=dict, compare=False)
     host_keys: Callable[[], Sequence[str]] = tuple
+    observe: Observe | None = None
 
 
 class StorageKind(Protocol):

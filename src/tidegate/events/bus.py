@@ -75,6 +75,11 @@ class Bus:
         """True while nothing is to be done whose events would be kept."""
         return self._outbox is not None and self._outbox.full
 
+    @property
+    def waiting(self) -> int:
+        """Events that wait for the sink that is furthest behind."""
+        return max((queue.waiting for queue in self._queues), default=0)
+
     def wants(self, event: Event) -> bool:
         """True if a kept sink gets events like this one."""
         return self._outbox is not None and self._outbox.wants(event)
@@ -148,6 +153,10 @@ class _SinkQueue:
         self._lost = 0
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
+
     async def open(self) -> None:
         await self._sink.open()
         self._task = asyncio.create_task(self._run(), name=f"sink {type(self._sink).__name__}")
@@ -197,6 +206,10 @@ class _QuickSinkQueue:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._planned = False
         self._drained = 0.0
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     async def open(self) -> None:
         await self._sink.open()

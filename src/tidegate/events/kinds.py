@@ -57,6 +57,8 @@ class _Transferred(NamedTuple):
     first: bool = False
     command: str = ""
     reply: int = 0
+    storage: str = ""
+    first_byte: float = 0.0
 
 
 class Transferred(_Transferred, Event):
@@ -72,6 +74,9 @@ class Transferred(_Transferred, Event):
         first: it is the first of its kind that the account has completed.
         command: verb of a protocol with reply codes (FTP), ``ABOR`` if that ended the transfer; else empty.
         reply: code of the reply (RFC 959 section 4.2): 226, 425, 426, 451, 452, 552...; else 0.
+        storage: kind of storage, for instance ``local`` or ``s3``.
+        first_byte: of a download: seconds from the open file to its first bytes; 0 if there were none, or
+            that is not known.
     """
 
     __slots__ = ()
@@ -107,10 +112,12 @@ class ConnectionRefused(Common):
     Attributes:
         rule: the limit or list that decided.
         text: why; refusals that were not told one by one are counted here.
+        unreported: their number.
     """
 
     rule: str = ""
     text: str = ""
+    unreported: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +126,13 @@ class LoggedIn(Common):
 
     Attributes:
         encrypted: True if nobody on the way could read the credentials.
+        elapsed: seconds from the question to the data provider to the answer; -1 if that is not known.
     """
 
     method: str = ""
     client_version: str = ""
     encrypted: bool = False
+    elapsed: float = field(default=-1.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +171,7 @@ class Operated(Common):
         file_path: place on the host or key, for operators only; target_path likewise.
         elapsed: seconds.
         command: verb of a protocol with reply codes (FTP), such as ``DELE``; else empty. reply its code.
+        storage: kind of storage, for instance ``local`` or ``s3``; empty of SSH commands.
     """
 
     action: Action
@@ -176,6 +186,7 @@ class Operated(Common):
     exit_status: int = -1
     command: str = ""
     reply: int = 0
+    storage: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

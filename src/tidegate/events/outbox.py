@@ -117,6 +117,11 @@ class Outbox:
         return frozenset[str]().union(*(use.names() for use in self._uses))
 
     @property
+    def waiting(self) -> int:
+        """Events that some kept sink does not have yet."""
+        return self._stored + len(self._pending)
+
+    @property
     def full(self) -> bool:
         """True while acts whose events would be kept are to be refused."""
         return self._refuses and self._no_room()

@@ -6,12 +6,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tidegate.errors import OutsideFailed
 from tidegate.hooks.settings import Hook
+from tidegate.model.observe import Observe
 from tidegate.nesting import deeper_than
 from tidegate.outgoing.commands import CommandOptions
 from tidegate.outgoing.http import HttpCaller
@@ -68,6 +70,10 @@ class Reply:
         return self.status == 200
 
 
+def unobserved(name: str, kind: str, seconds: float, ok: bool) -> None:
+    """Nobody counts."""
+
+
 class Asker:
     """Asks hooks. `close` ends all calls.
 
@@ -75,9 +81,18 @@ class Asker:
         programs: runs them.
         caller: calls URLs.
         commands: settings of programs.
+        observe: told of each call: name of the hook, ``program`` or ``http``, seconds, and True if there was
+            an answer.
     """
 
-    def __init__(self, programs: Programs, caller: HttpCaller, commands: CommandOptions) -> None:
+    def __init__(
+        self,
+        programs: Programs,
+        caller: HttpCaller,
+        commands: CommandOptions,
+        observe: Observe = unobserved,
+    ) -> None:
+        self._observe = observe
         self.programs = programs
         self.caller = caller
         self._commands = commands
@@ -97,6 +112,16 @@ class Asker:
             OutsideFailed: it cannot be asked, takes too long or answers too much.
             OutsideBusy: too many calls wait.
         """
+        started, answered = time.monotonic(), False
+        try:
+            reply = await self._ask(hook, question, retry=retry)
+            answered = True
+            return reply
+        finally:
+            kind = "http" if hook.is_http else "program"
+            self._observe(hook.name, kind, time.monotonic() - started, answered)
+
+    async def _ask(self, hook: Hook, question: Question, *, retry: bool) -> Reply:
         if hook.is_http:
             headers = {"Content-Type": "application/json"} if question.body else {}
             answer = await self.caller.call(

@@ -221,6 +221,11 @@ class PasswordChecker:
         self._least = 0.0
         self._reported: OrderedDict[tuple[str, int], None] = OrderedDict()
 
+    @property
+    def waiting(self) -> int:
+        """Hashes asked for and not done."""
+        return self._pool.waiting
+
     async def fits(self, source: str, username: str, stored: str, password: str) -> bool:
         """True if `password` is the one of `stored`; pass an empty `stored` where there is none.
 

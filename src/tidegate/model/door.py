@@ -39,6 +39,8 @@ class DoorStatus:
         connections: open connections.
         keys: what clients are shown as the server's identity, for instance
             ``ssh-ed25519 SHA256:...``; empty if the protocol has no such thing.
+        answers: of HTTP, by class of the status code since the start: 0 for those without an answer, then
+            1xx to 5xx; empty for other protocols.
         details: further fields of the REST API's ``/status``, ready for JSON.
     """
 
@@ -47,4 +49,5 @@ class DoorStatus:
     endpoints: tuple[Endpoint, ...] = ()
     connections: int = 0
     keys: tuple[str, ...] = ()
+    answers: tuple[int, ...] = ()
     details: Mapping[str, object] = field(default_factory=dict)

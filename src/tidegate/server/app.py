@@ -38,6 +38,7 @@ from tidegate.server.doors import Composition, DoorPlan, Doors
 from tidegate.server.files import storage_host, vfs_options, write_locks
 from tidegate.server.first_admin import create_first_admin
 from tidegate.server.hooked import login_hooks, notices
+from tidegate.server.later import MOVES_DIRECTORY, LaterParts
 from tidegate.server.other_doors import other_doors
 from tidegate.server.provider_start import ProviderStart
 from tidegate.server.secrets import read_keys, sealing, with_keys_of
@@ -59,13 +60,9 @@ from tidegate.vfs.usage.lease import Lease, server_name
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from tidegate.server.storage_moves import StorageMoves
 
 JOURNAL_DIRECTORY: Final = "uploads.journal"
 """The directory, in that of the configuration, that notes unfinished uploads: a crash leaves no debris."""
-
-MOVES_DIRECTORY: Final = "storage.moves"
-"""The directory in the configuration directory that notes moves of files to other storage."""
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +107,7 @@ class App:
         self._storages: Storages | None = None
         self._identity: Identity | None = None
         self._sessions: VfsSessions | None = None
-        self._moves: StorageMoves | None = None
+        self._later = LaterParts(self.bus, self._composition, lambda: self.loaded)
         self.receivers = Receivers(loaded, self.provider, self.bus, self)
         self.defence = DefenceHost(loaded, self.provider, self.bus, self.ledger, self.checks)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -153,8 +150,13 @@ class App:
             log.warning("%s", note)
         log.info("%s", await asyncio.to_thread(read_keys, self.loaded))
         # First: it reads the umask.
-        host = storage_host(self.loaded, self.ledger, self._journal, self.doors.status)
+        measures = self._later.measures() if self.loaded.settings.counts else None
+        observe = None if measures is None else measures.storage.observe
+        hooked = None if measures is None else measures.hooks.observe
+        host = storage_host(self.loaded, self.ledger, self._journal, self.doors.status, observe)
         await self.bus.open()
+        if measures is not None:
+            await measures.count()
         await self.live.open()
         if not await self._provider_start.now():
             self._spawn(self._provider_start.later(self._provider_answers), "await data provider")
@@ -169,12 +171,12 @@ class App:
             authenticators=await authenticators(self.loaded, self.bus),
             seals=sealing(self.loaded),
             certificates=await asyncio.to_thread(user_certificates, self.loaded),
-            hooks=login_hooks(self.loaded, self.provider, self.bus),
+            hooks=login_hooks(self.loaded, self.provider, self.bus, hooked),
             locate=self.checks.locate,
             inspect=self.receivers.inspections.require if self.receivers.inspections.login else None,
         )
         await self._identity.open()
-        started = await notices(self.loaded, self.bus, self.registry, self._identity.find)
+        started = await notices(self.loaded, self.bus, self.registry, self._identity.find, hooked)
         self._sessions = VfsSessions(
             self._storages.build, UsageRecords(self._identity, self.provider, self._identity.keep_tally),
             options=vfs_options(self.loaded, self.ledger), emit=self.bus.emit,
@@ -192,18 +194,10 @@ class App:
         await self.doors.start([*self._plans, *other_doors(self.loaded)], self._composition(), self.loaded)
         started()
 
-    def _storage_moves(self) -> StorageMoves:
-        if self._moves is None:
-            from tidegate.server.storage_moves import StorageMoves
-
-            place = self.loaded.config_dir / MOVES_DIRECTORY
-            self._moves = StorageMoves(place, self._composition(), lambda: self.loaded)
-        return self._moves
-
     async def _settle_moves(self) -> None:
         """Release accounts that a move to other storage held when a crash broke it off."""
         if await asyncio.to_thread((self.loaded.config_dir / MOVES_DIRECTORY).is_dir):
-            await self._storage_moves().recover()
+            await self._later.moves().recover()
 
     def _composition(self) -> Composition:
         return Composition(
@@ -211,7 +205,8 @@ class App:
             identity=self.identity, sessions=self.sessions,
             bus=self.bus, registry=self.registry, live=self.live, ledger=self.ledger,
             doors=self.doors, receivers=self.receivers, defence=self.defence,
-            moves=lambda: self._storage_moves().moves,
+            moves=lambda: self._later.moves().moves, measures=self._later.measures,
+            monitor=self._later.monitor,
         )  # fmt: skip
 
     async def _provider_answers(self) -> None:
@@ -294,6 +289,5 @@ class App:
                 stack.push_async_callback(self._identity.close)
             if self._sessions is not None:
                 stack.push_async_callback(self._sessions.close)
-            if self._moves is not None:
-                stack.push_async_callback(self._moves.moves.close)
+            self._later.close(stack)
             stack.push_async_callback(self.doors.stop)

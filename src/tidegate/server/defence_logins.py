@@ -77,7 +77,8 @@ def on_record(bus: Bus) -> Turned:
     """The function that puts refused requests on record."""
 
     def tell(address: str, protocol: str, refusal: Refusal) -> None:
-        more = f", {refusal.unreported} more since the last report" if refusal.unreported else ""
-        refused(bus.emit, Protocol(protocol), address, refusal.rule, f"{refusal.text}{more}")
+        refused(
+            bus.emit, Protocol(protocol), address, refusal.rule, refusal.text, unreported=refusal.unreported
+        )
 
     return tell

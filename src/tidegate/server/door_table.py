@@ -51,10 +51,22 @@ def _dav_wanted(loaded: Loaded) -> bool:
     return any(binding.port for binding in loaded.settings.webdavd.bindings)
 
 
+async def _telemetry(composition: Composition, loaded: Loaded) -> InstalledDoor:
+    module = await asyncio.to_thread(import_module, "tidegate.server.telemetry")
+    made: InstalledDoor = await module.create(composition, loaded)
+    return made
+
+
+def _telemetry_wanted(loaded: Loaded) -> bool:
+    return loaded.settings.telemetry.bind_port > 0
+
+
 FTP: Final = DoorPlan("ftp", _ftp_wanted, _ftp)
 
 WEBDAV: Final = DoorPlan("webdav", _dav_wanted, _dav)
 
 HTTP: Final = DoorPlan("http", _http_wanted, _http, late=True)
 
-BUILT_IN: Final = (ssh_plan(), FTP, WEBDAV, HTTP)
+TELEMETRY: Final = DoorPlan("telemetry", _telemetry_wanted, _telemetry, late=True)
+
+BUILT_IN: Final = (ssh_plan(), FTP, WEBDAV, TELEMETRY, HTTP)

@@ -23,8 +23,10 @@ from tidegate.store.contract import Provider
 from tidegate.vfs.factory import VfsSessions
 
 if TYPE_CHECKING:
+    from tidegate.metrics.measures import Measures
     from tidegate.relocation.moves import Moves
     from tidegate.server.defence import DefenceHost
+    from tidegate.server.monitor import Monitor
     from tidegate.server.sinks import Receivers
 
 _log = logging.getLogger(__name__)
@@ -38,6 +40,8 @@ class Composition:
         provider_ready: True once the data provider has answered.
         doors: of this server.
         moves: of files to other storage.
+        measures: what is counted; made when it is first asked for.
+        monitor: what monitoring reads; made when it is first asked for.
         defence: lists, scores and bans.
         receivers: those who are told and asked, event rules among them.
     """
@@ -52,6 +56,8 @@ class Composition:
     ledger: Ledger
     doors: Doors
     moves: Callable[[], Moves]
+    measures: Callable[[], Measures]
+    monitor: Callable[[], Monitor]
     receivers: Receivers | None = None
     defence: DefenceHost | None = None
 

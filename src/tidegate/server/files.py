@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from tidegate.abc import ObjectRules, Publish, StorageHost
 from tidegate.cluster.memory import MemoryLocks
@@ -14,6 +15,9 @@ from tidegate.contracts.cluster import Live, LockLimits, LockTable
 from tidegate.model.door import DoorStatus
 from tidegate.resources import Ledger
 from tidegate.vfs.context import VfsOptions
+
+if TYPE_CHECKING:
+    from tidegate.model.observe import Observe
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +36,11 @@ def vfs_options(loaded: Loaded, ledger: Ledger) -> VfsOptions:
 
 
 def storage_host(
-    loaded: Loaded, ledger: Ledger, journal: str | None, doors: Callable[[], Sequence[DoorStatus]]
+    loaded: Loaded,
+    ledger: Ledger,
+    journal: str | None,
+    doors: Callable[[], Sequence[DoorStatus]],
+    observe: Observe | None = None,
 ) -> StorageHost:
     """The services for kinds of storage.
 
@@ -41,6 +49,7 @@ def storage_host(
         ledger: of the process.
         journal: directory where unfinished uploads are noted, None for nowhere.
         doors: tells the doors as they are, with their host keys.
+        observe: told of requests to services; None where nobody counts them.
     """
     process_umask = read_umask()
     umask = loaded.settings.common.umask
@@ -50,6 +59,7 @@ def storage_host(
         on_os_error=ledger.descriptors.short,
         objects=object_rules(loaded),
         host_keys=lambda: [text.split()[-1] for door in doors() for text in door.keys],
+        observe=observe,
     )
 
 

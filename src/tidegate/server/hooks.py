@@ -26,6 +26,7 @@ from tidegate.hooks.settings import (
     HookSettings,
 )
 from tidegate.model import Origin
+from tidegate.model.observe import Observe
 from tidegate.outgoing.commands import USUAL_SECONDS
 from tidegate.outgoing.http import tls_context
 from tidegate.outgoing.program_files import problems_of, remarks_on
@@ -78,13 +79,14 @@ def hook_settings(loaded: Loaded) -> HookSettings:
     )
 
 
-def create_asker(loaded: Loaded, *, times: int = 1) -> Asker:
+def create_asker(loaded: Loaded, *, times: int = 1, observe: Observe | None = None) -> Asker:
     """A caller of hooks with places of its own.
 
     Args:
         times: factor for the places that `hooks.at_once` gives.
+        observe: see `Asker`.
     """
-    from tidegate.hooks.asking import Asker
+    from tidegate.hooks.asking import Asker, unobserved
 
     section = loaded.settings.hooks
     at_once, waiting = section.at_once * times, section.waiting
@@ -92,10 +94,13 @@ def create_asker(loaded: Loaded, *, times: int = 1) -> Asker:
         create_programs(loaded, at_once=at_once, waiting=waiting),
         create_caller(loaded, at_once=at_once, waiting=waiting),
         command_options(loaded),
+        observe or unobserved,
     )
 
 
-def create_login_hooks(loaded: Loaded, provider: Provider, bus: Bus) -> LoginHooks | None:
+def create_login_hooks(
+    loaded: Loaded, provider: Provider, bus: Bus, observe: Observe | None = None
+) -> LoginHooks | None:
     """The hooks that decide about logins, not bound yet; None if there are none."""
     settings = hook_settings(loaded)
     if not settings.decides_logins:
@@ -108,10 +113,10 @@ def create_login_hooks(loaded: Loaded, provider: Provider, bus: Bus) -> LoginHoo
     )
     return LoginHooks(
         settings,
-        create_asker(loaded),
+        create_asker(loaded, observe=observe),
         records,
         conversations=create_asker(loaded, times=CONVERSATIONS),
-        connections=create_asker(loaded),
+        connections=create_asker(loaded, observe=observe),
     )
 
 
@@ -164,7 +169,11 @@ async def require_usable(loaded: Loaded) -> None:
 
 
 async def open_notices(
-    loaded: Loaded, bus: Bus, registry: Registry, find: Callable[[str], Awaitable[Account | None]]
+    loaded: Loaded,
+    bus: Bus,
+    registry: Registry,
+    find: Callable[[str], Awaitable[Account | None]],
+    observe: Observe | None = None,
 ) -> Notices | None:
     """Begin to tell hooks of logins, ends of connections and the start; None if there are none."""
     settings = hook_settings(loaded)
@@ -172,7 +181,7 @@ async def open_notices(
         return None
     from tidegate.hooks.notices import Notices
 
-    notices = Notices(settings, create_asker(loaded), find)
+    notices = Notices(settings, create_asker(loaded, observe=observe), find)
     await bus.add(notices)
 
     def left(connection: LiveConnection) -> None:

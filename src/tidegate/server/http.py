@@ -29,7 +29,6 @@ from tidegate.server.doors import Composition, InstalledDoor
 from tidegate.web import site
 from tidegate.web.api import application as api
 from tidegate.web.api.backups import Backups
-from tidegate.web.api.health import Health
 from tidegate.web.api.security import Tokens, derive_key
 from tidegate.web.api.services import Jobs, Services
 
@@ -123,7 +122,7 @@ class RestApi:
             loaded = services().loaded
             return loaded.settings.data_provider.users_base_dir or str(loaded.config_dir)
 
-        return Pages(services, Sampler(services, root.bus.add, directory), root.doors.setup_code)
+        return Pages(services, Sampler(services, root.measures().remember, directory), root.doors.setup_code)
 
     async def reload(self, loaded: Loaded) -> Apply:
         """Get ready for another configuration; returns what takes it over.
@@ -167,7 +166,8 @@ class RestApi:
             rules=wiring.record_rules(loaded),
             hashing=wiring.hash_options(loaded),
             provider=root.provider,
-            health=Health(root.provider, root.provider_ready, time.monotonic),
+            health=root.monitor().health,
+            metrics=root.monitor().render,
             passwords=root.identity.passwords,
             admins=AdminLogin(
                 root.provider,
@@ -246,7 +246,9 @@ def _certificate(loaded: Loaded, binding: BindingSection) -> CertificateFiles | 
 
 
 def _edge(loaded: Loaded, binding: BindingSection) -> EdgeOptions:
-    parts = site.Parts(binding.enable_rest_api, binding.render_openapi, binding.enable_web_admin)
+    parts = site.Parts(
+        binding.enable_rest_api, binding.render_openapi, binding.enable_web_admin, binding.enable_metrics
+    )
     return EdgeOptions(
         serves=parts.serves,
         binding=parts,

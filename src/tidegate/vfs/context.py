@@ -349,6 +349,7 @@ class Context:
                 elapsed=time.monotonic() - started,
                 attrs=attrs,
                 size=size,
+                storage=self.table.kind_of(path),
                 **self.answer(None),
             )
         )

@@ -324,6 +324,10 @@ class MountTable:
         mount = self._serving(path)
         return mount.location(mount.key(path))
 
+    def kind_of(self, path: VPath) -> str:
+        """The kind of storage that serves a path, for instance ``local``."""
+        return self._serving(path).spec.config.kind
+
     def _serving(self, path: VPath) -> Mount:
         for candidate in self._deepest:
             if path.is_within(candidate.path):

@@ -30,11 +30,13 @@ class Parts:
         rest: the REST API.
         description: its description.
         admin: pages for administrators.
+        metrics: ``/metrics``.
     """
 
     rest: bool = True
     description: bool = True
     admin: bool = True
+    metrics: bool = False
 
     def serves(self, path: str) -> bool:
         """True if a path is served."""
@@ -42,6 +44,8 @@ class Parts:
             return self.admin
         if path in ("/", "/web") and self.admin:
             return True
+        if path == "/metrics":
+            return self.metrics
         return api.serves(path, rest=self.rest, description=self.description)
 
 

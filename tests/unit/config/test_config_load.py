@@ -436,14 +436,14 @@ def test_what_is_not_built_is_accepted_and_said_once(tmp_path: Path) -> None:
             "common": {"resume_max_size": 9, "temp_path": "/x"},
             "sftpd": {"enabled_ssh_commands": ["cd", "sftpgo-copy"], "enable_scp": True},
         },
-        {"TIDEGATE_TELEMETRY__BIND_PORT": "10000"},
+        {"TIDEGATE_TELEMETRY__ENABLE_PROFILER": "true"},
     )
 
     place = f"{tmp_path}/tidegate.json: "
     assert set(loaded.notes) == {
         f"{place}common.resume_max_size: not available in this version, no effect",
         f"{place}common.temp_path: not available in this version, no effect",
-        "TIDEGATE_TELEMETRY__BIND_PORT: not available in this version, no effect",
+        "TIDEGATE_TELEMETRY__ENABLE_PROFILER: not available in this version, no effect",
     }  # fmt: skip
     assert len(loaded.notes) == 3
 

@@ -48,7 +48,6 @@ def test_what_has_an_effect_has_it(tmp_path: Path, release: str) -> None:
         ("2.3", {"data_provider.auto_backup"}),
         ("2.6", {"sftpd.min_dh_group_exchange_key_size"}),
         ("2.7", {"common.secret_min_entropy"}),
-        ("2.1", {"telemetry"}),
     ],
 )
 def test_keys_that_switch_something_on_are_named(tmp_path: Path, release: str, keys: set[str]) -> None:

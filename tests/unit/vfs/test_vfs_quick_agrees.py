@@ -267,8 +267,8 @@ def said(world: World) -> list[Event]:
     """Events without what differs from world to world."""
     return [
         (event._replace if isinstance(event, Transferred) else partial(replace, event))(**{
-            name: 0.0 if name in ("elapsed", "at") else getattr(event, name).replace(str(world.base), "")
-            for name in ("elapsed", "at", "file_path", "text", "error")
+            name: 0.0 if name in ("elapsed", "at", "first_byte") else getattr(event, name).replace(str(world.base), "")
+            for name in ("elapsed", "at", "first_byte", "file_path", "text", "error")
             if hasattr(event, name)
         })
         for event in world.events

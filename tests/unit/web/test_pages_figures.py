@@ -9,10 +9,11 @@ import pytest
 
 from tidegate.cluster.registry import LiveConnection
 from tidegate.events.kinds import ConnectionRefused, LoggedIn, LoginFailed, Refused, Transferred
+from tidegate.metrics.counts import EventCounts
+from tidegate.metrics.recent import WINDOW_SECONDS, Minute, Recent
 from tidegate.model import Origin, Peer, Protocol
 from tidegate.model.action import Action
 from tidegate.web.admin import amounts
-from tidegate.web.admin.counters import WINDOW_SECONDS, EventCounts, Minute
 from tidegate.web.admin.live import Figures, _judged
 from tidegate.web.admin.rendering import moment, size, span, url, visible
 from tidegate.web.admin.transfers import TransferTable, largest
@@ -98,20 +99,20 @@ def test_a_minute_forgets() -> None:
 
 
 def test_events_are_counted_and_refusals_remembered() -> None:
-    counts, origin = (
+    events, origin = (
         EventCounts(),
         Origin(connection_id="c", username="mara", ip="192.0.2.1", protocol="SFTP"),
     )
-    counts.handle_nowait(LoggedIn(origin=origin, method="publickey"))
-    counts.handle_nowait(LoginFailed(origin=origin, login_type="password", reason="bad_credential"))
-    counts.handle_nowait(LoginFailed(origin=origin, login_type="no_auth_tried", reason="x"))
-    counts.handle_nowait(
+    events.recent = counts = Recent()
+    events.handle_nowait(LoggedIn(origin=origin, method="publickey"))
+    events.handle_nowait(LoginFailed(origin=origin, login_type="password", reason="bad_credential"))
+    events.handle_nowait(LoginFailed(origin=origin, login_type="no_auth_tried", reason="x"))
+    events.handle_nowait(
         Refused(origin=origin, intent="upload", virtual_path="/out/x", rule="permissions[/out]")
     )
-    counts.handle_nowait(ConnectionRefused(origin=origin, rule="max_connections"))
-    counts.handle_nowait(Transferred(origin, 0.0, Action.UPLOAD, virtual_path="/f", size=7))
-    counts.handle_nowait(Transferred(origin, 0.0, Action.UPLOAD, virtual_path="/f", size=5))
-    counts.handle_nowait("anything else")
+    events.handle_nowait(ConnectionRefused(origin=origin, rule="max_connections"))
+    events.handle_nowait(Transferred(origin, 0.0, Action.UPLOAD, virtual_path="/f", size=7))
+    events.handle_nowait(Transferred(origin, 0.0, Action.UPLOAD, virtual_path="/f", size=5))
     assert counts.logins.counts() == {"publickey": 1}
     assert counts.refusals.counts() == {"login": 2, "policy": 1}
     assert [(one.what, one.rule, one.path) for one in counts.last] == [

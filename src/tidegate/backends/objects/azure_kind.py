@@ -31,7 +31,7 @@ class AzureStorage:
 
     def __init__(self, host: StorageHost) -> None:
         self._host = host
-        self._buckets = SharedBuckets()
+        self._buckets = SharedBuckets("azblob", host.observe)
         self._shared: ObjectShared | None = None
 
     async def open(self) -> Sequence[str]:

@@ -28,7 +28,7 @@ class GcsStorage:
 
     def __init__(self, host: StorageHost) -> None:
         self._host = host
-        self._buckets = SharedBuckets()
+        self._buckets = SharedBuckets("gcs", host.observe)
         self._shared = ObjectShared.of(self._host)
 
     async def open(self) -> Sequence[str]:

@@ -31,7 +31,7 @@ class S3Storage:
 
     def __init__(self, host: StorageHost) -> None:
         self._host = host
-        self._buckets = SharedBuckets()
+        self._buckets = SharedBuckets("s3", host.observe)
         self._shared: ObjectShared | None = None
         self._loader: list[object] = []
 

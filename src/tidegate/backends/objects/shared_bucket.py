@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
 from tidegate.backends.objects.bucket import Bucket, Limits
+from tidegate.backends.objects.observed_bucket import ObservedBucket
 from tidegate.errors import StorageFailed
 from tidegate.model import StorageSpec
+from tidegate.model.observe import Observe
 
 
 class SharedBucket:
@@ -60,17 +63,30 @@ class SharedBucket:
 
 
 class SharedBuckets:
-    """The buckets of one kind of storage that are in use."""
+    """The buckets of one kind of storage that are in use.
 
-    def __init__(self) -> None:
+    Args:
+        kind: its name.
+        observe: told of each request; None where nobody counts them.
+    """
+
+    def __init__(self, kind: str = "", observe: Observe | None = None) -> None:
+        self._kind = kind
+        self._observe = observe
         self._used: WeakValueDictionary[Hashable, SharedBucket] = WeakValueDictionary()
 
     def get(self, key: Hashable, make: Callable[[], Bucket], limits: Limits, place: str) -> Bucket:
         """The bucket of this key; equal keys mean the same bucket, reached in the same way."""
         found = self._used.get(key)
         if found is None:
+            if self._observe is not None:
+                make = partial(_observed, make, self._kind, self._observe)
             found = self._used[key] = SharedBucket(make, limits, place)
         return cast("Bucket", found)
+
+
+def _observed(make: Callable[[], Bucket], kind: str, observe: Observe) -> Bucket:
+    return cast("Bucket", ObservedBucket(make(), kind, observe))
 
 
 def owner_of(spec: StorageSpec) -> Hashable:

@@ -19,6 +19,11 @@ class HttpBinding(Section):
     enable_rest_api: bool = key(True, "Serve the REST API here.")
     render_openapi: bool = key(True, "Serve the API's description and its page here.")
     enable_web_admin: bool = key(True, "Serve the pages for administrators here, at /web/admin.")
+    enable_metrics: bool = key(
+        False,
+        "Serve `/metrics` here too, to administrators with `view_status` (token or API key) and users of "
+        "`auth_user_file`; `telemetry` is the listener for that.",
+    )
     enable_https: bool = key(False, "Serve HTTPS; needs a certificate and its key.")
     certificate_file: str = key(
         "", "Certificate, relative to the configuration directory; read again on SIGHUP."

@@ -24,6 +24,7 @@ from tidegate.config.schema.outgoing import CommandKeys, HookKeys, HttpKeys
 from tidegate.config.schema.sftpd import Sftpd
 from tidegate.config.schema.storage import StorageKeys
 from tidegate.config.schema.syslog import SyslogKeys
+from tidegate.config.schema.telemetry import Telemetry
 from tidegate.config.schema.webdavd import Webdavd
 
 
@@ -72,6 +73,13 @@ class Settings(Section):
             )
         )
 
+    @property
+    def counts(self) -> bool:
+        """True if metrics are exported."""
+        return bool(self.telemetry.bind_port) or any(
+            one.port and one.enable_metrics for one in self.httpd.bindings
+        )
+
     @model_validator(mode="after")
     def _proxies_are_known(self) -> Settings:
         modes = {f"httpd.bindings[{index}]": one.proxy_mode for index, one in enumerate(self.httpd.bindings)}
@@ -82,9 +90,9 @@ class Settings(Section):
             raise ValueError(f"{wrong[0]}.proxy_mode 1 needs common.proxy_protocol and common.proxy_allowed")
         return self
 
+    telemetry: Telemetry = key(Telemetry(), "Metrics and health, for monitoring.")
     smtp: SmtpKeys = key(SmtpKeys(), "The mail server that event rules send by.")
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
-    telemetry: dict[str, Any] = key({}, "Metrics server.", available=False, switch="bind_port")
     acme: dict[str, Any] = key({}, "Automatic certificates.", available=False, switch="domains")
     plugins: list[dict[str, Any]] = key([], "Plugin programs.", available=False)

@@ -32,7 +32,9 @@ def shown_version(text: str) -> str:
     return text if text.isprintable() else "".join(filter(str.isprintable, text))
 
 
-def refused(emit: Emit, protocol: Protocol, address: str, rule: str, text: str) -> None:
+def refused(
+    emit: Emit, protocol: Protocol, address: str, rule: str, text: str, *, unreported: int = 0
+) -> None:
     """Put on record that a connection was not taken.
 
     Args:
@@ -41,10 +43,13 @@ def refused(emit: Emit, protocol: Protocol, address: str, rule: str, text: str) 
         address: of the client, without port.
         rule: the limit or list that decided.
         text: one sentence.
+        unreported: refusals by this rule that were not put on record; the text is given their number.
     """
+    if unreported:
+        text = f"{text}, {unreported} more since the last report"
     log.warning("connection from %s refused: %s: %s", address, rule, text)
     origin = Origin(protocol=protocol.value, ip=address)
-    emit(ConnectionRefused(origin=origin, rule=rule, text=text))
+    emit(ConnectionRefused(origin=origin, rule=rule, text=text, unreported=unreported))
 
 
 class Events(typing.Protocol):
@@ -138,7 +143,11 @@ class ConnectionRecord:
 
     def _logged_in(self, origin: Origin, principal: Principal, client_version: str) -> LoggedIn:
         return LoggedIn(
-            origin=origin, method=principal.method, client_version=client_version, encrypted=self.encrypted
+            origin=origin,
+            method=principal.method,
+            client_version=client_version,
+            encrypted=self.encrypted,
+            elapsed=time.monotonic() - principal.asked if principal.asked else -1.0,
         )
 
     def closed(self, *, by: str = "", error: str = "", client_version: str = "") -> None:

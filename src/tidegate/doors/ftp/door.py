@@ -237,8 +237,8 @@ class FtpDoor:
         """Put on record that an address was refused, unless others by the same rule were just now."""
         reported = self._admission.worth_reporting(refusal, time.monotonic())
         if reported is not None:
-            more = f", {reported.unreported} more since the last report" if reported.unreported else ""
-            refused(self.events.emit, Protocol.FTP, address, refusal.rule, f"{refusal.text}{more}")
+            emit, skipped = self.events.emit, reported.unreported
+            refused(emit, Protocol.FTP, address, refusal.rule, refusal.text, unreported=skipped)
 
     def _conversation(self, binding: FtpBinding, sock: socket.socket, visit: Visit) -> Conversation:
         activity = Activity()

@@ -20,6 +20,7 @@ from tidegate.doors.http.listener import BACKLOG, HttpLimits, Listener
 from tidegate.errors import ConfigError, Problem
 from tidegate.model.door import DoorStatus, Endpoint
 from tidegate.resources import Ledger
+from tidegate.resources.entrance import Entrance
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class HttpDoor:
         ledger: of the process.
         family: the protocol, for the log.
         ending: called before the door waits for requests under way; answers that go on have to end then.
+        entrance: is asked who may come in; None for that of the ledger.
     """
 
     def __init__(
@@ -93,7 +95,10 @@ class HttpDoor:
         *,
         family: str = "HTTP",
         ending: Callable[[], None] = lambda: None,
+        entrance: Entrance | None = None,
     ) -> None:
+        self._entrance = entrance
+        self._answers = [0] * 6
         self.name = name
         self._family = family
         self._ending = ending
@@ -171,6 +176,7 @@ class HttpDoor:
                 for bound in self._bound
             ),
             connections=sum(bound.listener.admission.connections for bound in self._bound),
+            answers=tuple(self._answers),
         )
 
     async def _listen(self, binding: HttpBinding) -> None:
@@ -185,7 +191,9 @@ class HttpDoor:
                 clients=binding.tls.clients,
             )
             await certificate.load()
-        edge = EdgeMiddleware(self.application, binding.edge, self._ledger.entrance)
+        edge = EdgeMiddleware(
+            self.application, binding.edge, self._entrance or self._ledger.entrance, self._answers
+        )
         listener = Listener(
             edge,
             await bind(binding.label, binding.address, binding.port, BACKLOG),

@@ -96,9 +96,17 @@ class EdgeMiddleware:
         app: the application.
         options: of the binding.
         entrance: is asked about the client of each request, before anything else is looked at.
+        answers: counts answers by class of their status code; 0 is none.
     """
 
-    def __init__(self, app: ASGIApp, options: EdgeOptions, entrance: Entrance | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        options: EdgeOptions,
+        entrance: Entrance | None = None,
+        answers: list[int] | None = None,
+    ) -> None:
+        self._answers = answers if answers is not None else [0] * 6
         self._app = app
         self.options = options
         self._entrance = entrance or OpenEntrance()
@@ -133,6 +141,7 @@ class EdgeMiddleware:
             if not exchange.status:
                 await _answer(exchange.send, 500, "Internal error", http_scope.crashed(scope))
         finally:
+            self._answers[min(exchange.status // 100, 5)] += 1
             exchange.record(time.monotonic() - started)
 
 

@@ -247,10 +247,9 @@ class SshDoor:
 
     def _report(self, address: str, refusal: Refusal) -> None:
         reported = self._admission.worth_reporting(refusal, time.monotonic())
-        if reported is None:
-            return
-        more = f", {reported.unreported} more since the last report" if reported.unreported else ""
-        refused(self.bus.emit, Protocol.SSH, address, refusal.rule, f"{refusal.text}{more}")
+        if reported is not None:
+            emit, skipped = self.bus.emit, reported.unreported
+            refused(emit, Protocol.SSH, address, refusal.rule, refusal.text, unreported=skipped)
 
     async def _begin(self, sock: socket.socket, visit: Visit) -> None:
         loop = asyncio.get_running_loop()

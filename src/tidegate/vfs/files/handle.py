@@ -79,6 +79,7 @@ class File:
         "_early",
         "_exact",
         "_failure",
+        "_first_byte",
         "_generation",
         "_handle",
         "_held",
@@ -142,6 +143,7 @@ class File:
         self._publisher = upload.handle if joined and upload is not None else None
         self._append = append
         self._clock = monotonic()
+        self._first_byte = 0.0
         self._closed = False
         self._failure: TidegateError | None = None
         self._exact = True
@@ -206,6 +208,8 @@ class File:
             raise
         if done:
             self.size += done
+            if self.size == done:
+                self._first_byte = monotonic() - self._clock
             for count in charges.down:
                 count.used += done
             for quota_limit in limits:
@@ -263,6 +267,8 @@ class File:
                 for count in self._charges.down:
                     count.add(done - size)
         self.size += done
+        if done and self.size == done:
+            self._first_byte = monotonic() - self._clock
         return data
 
     # -- writing -------------------------------------------------------------------------------------
@@ -714,6 +720,8 @@ class File:
             first,
             "" if exchange is None else exchange.command,
             0 if exchange is None else exchange.code(failure),
+            resolved.mount.spec.config.kind,
+            self._first_byte,
         )
 
     def _end_is_kept(self) -> bool:

@@ -19,11 +19,11 @@ from typing import Final, Literal
 
 from tidegate.cluster.registry import LiveConnection
 from tidegate.errors import TidegateError
+from tidegate.metrics.recent import Recent
 from tidegate.model import Account
 from tidegate.model.door import DoorStatus
 from tidegate.store.user_query import UserQuery
 from tidegate.web.admin.connection_rows import stamp
-from tidegate.web.admin.counters import EventCounts
 from tidegate.web.admin.rendering import count, size
 from tidegate.web.admin.transfers import TransferRow, TransferTable
 from tidegate.web.api.services import Services
@@ -128,7 +128,7 @@ class Sampler:
 
     Args:
         services: of this server, as of the moment.
-        add_sink: has events handed to a sink from now on.
+        remember: keeps the last minute of events from now on.
         directory: whose disk is looked at.
         monotonic: seconds.
     """
@@ -136,15 +136,15 @@ class Sampler:
     def __init__(
         self,
         services: Callable[[], Services],
-        add_sink: Callable[[EventCounts], Awaitable[None]],
+        remember: Callable[[], Awaitable[Recent]],
         directory: Callable[[], str],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._services = services
-        self._add_sink = add_sink
+        self._remember = remember
         self._directory = directory
         self._monotonic = monotonic
-        self.events: Final = EventCounts()
+        self.events = Recent()
         self.figures = Figures()
         self.curves: Final[deque[tuple[int, float, float, int, int]]] = deque(maxlen=POINTS)
         self._table = TransferTable()
@@ -219,7 +219,7 @@ class Sampler:
     # -- sampling ----------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        await self._add_sink(self.events)
+        self.events = await self._remember()
         while not self.closed:
             try:
                 await self._sample()

@@ -10,7 +10,7 @@ from heapq import nlargest
 from typing import Final
 
 from tidegate.cluster.registry import LiveConnection, LiveTransfer
-from tidegate.web.admin.counters import Key
+from tidegate.metrics.recent import Key
 
 SPEED_SECONDS: Final = 5.0
 """Speeds are averages of so long."""

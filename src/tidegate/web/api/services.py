@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -172,6 +172,7 @@ class Services:
         connections: who is connected, at every door.
         identity: logins of users.
         emit: takes events.
+        metrics: renders the metrics for an ``Accept`` header; returns their content type too.
         factors: checks codes; asked for when the first is needed.
         user_tokens: of users, as `tokens` of administrators.
         administration: changes records, and does what follows from it.
@@ -195,6 +196,7 @@ class Services:
     user_tokens: Tokens
     identity: LoginService
     emit: Callable[[Event], None]
+    metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
     factors: Callable[[], SecondFactors]
     sessions: VfsSessions
     registry: Registry

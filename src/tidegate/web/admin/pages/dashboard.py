@@ -12,8 +12,8 @@ from typing import Any, Final
 from starlette.responses import Response, StreamingResponse
 
 from tidegate.errors import OutsideBusy, TidegateError
+from tidegate.metrics.recent import Refusal
 from tidegate.web.admin import sessions
-from tidegate.web.admin.counters import Refusal
 from tidegate.web.admin.live import Figures, Item, Sampler
 from tidegate.web.admin.pages.explain import refusal_row
 from tidegate.web.admin.registry import Nav, Page, all_pages

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from tidegate import __version__, built
@@ -38,6 +38,18 @@ async def healthz(services: With) -> Response:
     """Health of the server; for load balancers, needs no login."""
     problem = await services.health.problem()
     return PlainTextResponse("data provider unavailable" if problem else "ok", 503 if problem else 200)
+
+
+@health_router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"description": "The metrics, for Prometheus; OpenMetrics for whoever accepts that."}},
+)
+async def metrics(request: Request, services: With, who: ViewStatus) -> Response:
+    """Metrics of the server; only where `httpd.bindings[].enable_metrics` is on."""
+    del who
+    body, content_type = await services.metrics(request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": content_type})
 
 
 @router.get("/version", responses={200: {"model": schemas.Version}})

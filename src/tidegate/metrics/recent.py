@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts of events for the pages: logins, refusals, bytes; a sink that never waits."""
+"""The last minute and the last refusals, for the pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.events.kinds import ConnectionRefused, LoggedIn, LoginFailed, Refused, Transferred
+from tidegate.events.kinds import ConnectionRefused, LoginFailed, Refused, Transferred
 from tidegate.model.action import Action
 
 MAX_REFUSALS: Final = 50
@@ -82,14 +82,13 @@ class Minute:
             self._seconds.popleft()
 
 
-class EventCounts:
-    """A sink for the events that pages show figures of.
+class Recent:
+    """The last minute and the last refusals, as `EventCounts` tells them.
 
     Attributes:
         logins: of the last minute by method.
         refusals: of the last minute, ``login`` and ``policy``.
         last: the last refusals, the newest last.
-        finished: size by key of transfers that ended since `take_finished`.
     """
 
     def __init__(self) -> None:
@@ -98,44 +97,34 @@ class EventCounts:
         self.last: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
         self._finished: dict[Key, tuple[str, int]] = {}
 
-    async def open(self) -> None:
-        """Nothing to get ready."""
+    def finished(self, event: Transferred) -> None:
+        """A transfer ended."""
+        if len(self._finished) < MAX_FINISHED:
+            key = event.origin.connection_id, event.virtual_path
+            direction = "in" if event.action is Action.UPLOAD else "out"
+            before = self._finished.get(key, (direction, 0))[1]
+            self._finished[key] = direction, before + event.size
 
-    async def handle(self, event: object) -> None:
-        """Count one event."""
-        self.handle_nowait(event)
-
-    async def close(self) -> None:
-        """Nothing to release."""
-
-    def handle_nowait(self, event: object) -> None:
-        """Count one event."""
+    def refused(self, event: LoginFailed | Refused | ConnectionRefused) -> None:
+        """Something was refused."""
         match event:
-            case Transferred():
-                if len(self._finished) < MAX_FINISHED:
-                    key = event.origin.connection_id, event.virtual_path
-                    direction = "in" if event.action is Action.UPLOAD else "out"
-                    before = self._finished.get(key, (direction, 0))[1]
-                    self._finished[key] = direction, before + event.size
-            case LoggedIn():
-                self.logins.add(event.method)
-            case LoginFailed() if event.reason and event.login_type != "no_auth_tried":
+            case LoginFailed():
                 self.refusals.add("login")
                 what, rule = f"log in by {event.login_type or 'nothing'}", event.rule or event.reason
-                self._refused(event, what, "", rule, "login")
+                self._remember(event, what, "", rule, "login")
             case Refused():
                 self.refusals.add("policy")
-                self._refused(event, event.intent, event.virtual_path, event.rule, event.intent)
+                self._remember(event, event.intent, event.virtual_path, event.rule, event.intent)
             case ConnectionRefused():
                 self.refusals.add("login")
-                self._refused(event, "connect", "", event.rule, "")
+                self._remember(event, "connect", "", event.rule, "")
 
     def take_finished(self) -> dict[Key, tuple[str, int]]:
         """Direction and size of transfers that have ended since the last call."""
         taken, self._finished = self._finished, {}
         return taken
 
-    def _refused(
+    def _remember(
         self, event: LoginFailed | Refused | ConnectionRefused, what: str, path: str, rule: str, intent: str
     ) -> None:
         origin = event.origin

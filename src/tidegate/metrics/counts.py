@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts events since the start: the one place that does, for Prometheus and for the pages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from tidegate.events.kinds import (
+    Banned,
+    Connected,
+    ConnectionRefused,
+    Disconnected,
+    Failed,
+    LoggedIn,
+    LoginFailed,
+    Operated,
+    QuotaWarning,
+    Refused,
+    Transferred,
+)
+from tidegate.metrics.histogram import Example, Histogram
+from tidegate.metrics.labels import Words
+from tidegate.metrics.recent import Recent
+from tidegate.model.action import Action
+
+NO_LOGIN: Final = "no_auth_tried"
+"""The `login_type` of connections that ended without a login."""
+
+
+_ENDERS: Final = frozenset(("idle", "shutdown", "disabled", "expired", "deleted"))
+
+
+class TransferCount:
+    """Ends of transfers of one kind.
+
+    Attributes:
+        number: of them.
+        size: bytes that they moved.
+        last: the last one, with its size.
+    """
+
+    __slots__ = ("last", "number", "size")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.size = 0
+        self.last: Example | None = None
+
+
+class RuleCount:
+    """Refusals by one rule.
+
+    Attributes:
+        number: of them.
+        last: the last one of a connection.
+    """
+
+    __slots__ = ("last", "number")
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.last: Example | None = None
+
+
+class EventCounts:
+    """A sink that never waits.
+
+    Attributes:
+        recent: the last minute, for pages; None while nobody looks.
+        transfers: by action, status, kind of storage and protocol.
+        first_byte: of downloads: seconds from the open file to its first bytes, by kind of storage.
+        operations: seconds that other operations took, by action and kind of storage.
+        logins: by method; `refused_logins` likewise.
+        login_seconds: the time that judging an accepted login took, by method.
+        refused: refusals by the step that refused (``connection``, ``login`` or ``policy``) and by rule.
+        connections: by protocol.
+        open_seconds: of connections that ended, in all.
+        disconnected: connections that ended, by who ended them; ``client`` if nobody else did.
+        failed: requests that failed without a rule, by what failed them.
+        banned: addresses by reason.
+        quota_marks: marks of quotas that were crossed, by limit.
+        commands: SSH commands that were run, and those of them that failed.
+        no_login: connections that ended without a login.
+    """
+
+    kinds: Final = (
+        Transferred,
+        Operated,
+        LoggedIn,
+        LoginFailed,
+        Refused,
+        ConnectionRefused,
+        Connected,
+        Disconnected,
+        Failed,
+        Banned,
+        QuotaWarning,
+    )
+
+    def __init__(self) -> None:
+        self.recent: Recent | None = None
+        self.transfers: dict[tuple[str, str, str, str], TransferCount] = {}
+        self.first_byte: dict[str, Histogram] = {}
+        self.operations: dict[tuple[str, str], Histogram] = {}
+        self.logins: Counter[str] = Counter()
+        self.refused_logins: Counter[str] = Counter()
+        self.login_seconds: dict[str, Histogram] = {}
+        self.refused: dict[tuple[str, str], RuleCount] = {}
+        self.connections: Counter[str] = Counter()
+        self.open_seconds = 0.0
+        self.disconnected: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.banned: Counter[str] = Counter()
+        self.quota_marks: Counter[str] = Counter()
+        self.commands = [0, 0]
+        self.no_login = 0
+        self._rules = Words()
+        self._methods = Words()
+        self._storages = Words()
+        self._reasons = Words()
+
+    async def open(self) -> None:
+        """Nothing to get ready."""
+
+    async def handle(self, event: object) -> None:
+        """Count one event."""
+        self.handle_nowait(event)
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def handle_nowait(self, event: object) -> None:
+        """Count one event."""
+        match event:
+            case Transferred():
+                self._transferred(event)
+            case Operated():
+                self._operated(event)
+            case Connected():
+                self.connections[event.origin.protocol] += 1
+            case Disconnected():
+                self.open_seconds += event.duration
+                self.disconnected[_who(event.by)] += 1
+            case LoggedIn():
+                self._logged_in(event)
+            case LoginFailed():
+                self._login_failed(event)
+            case Refused():
+                self._refused("policy", event.rule, event)
+            case ConnectionRefused():
+                self._refused("connection", event.rule, event, 1 + event.unreported)
+            case Failed():
+                self.failed[self._reasons.of(event.rule)] += 1
+            case Banned():
+                self.banned[self._reasons.of(event.reason)] += 1
+            case QuotaWarning():
+                self.quota_marks[self._reasons.of(event.limit)] += 1
+
+    def _transferred(self, event: Transferred) -> None:
+        origin = event.origin
+        storage = self._storages.of(event.storage)
+        key = event.action.value, event.status, storage, origin.protocol
+        count = self.transfers.get(key)
+        if count is None:
+            count = self.transfers[key] = TransferCount()
+        count.number += 1
+        count.size += event.size
+        count.last = Example(origin.connection_id, float(event.size), event.at)
+        if event.first_byte > 0:
+            histogram = self.first_byte.get(storage)
+            if histogram is None:
+                histogram = self.first_byte[storage] = Histogram()
+            histogram.observe(event.first_byte, origin.connection_id, event.at)
+        if self.recent is not None:
+            self.recent.finished(event)
+
+    def _operated(self, event: Operated) -> None:
+        if event.action is Action.SSH_COMMAND:
+            self.commands[0] += 1
+            self.commands[1] += event.exit_status != 0
+        key = event.action.value, self._storages.of(event.storage)
+        histogram = self.operations.get(key)
+        if histogram is None:
+            histogram = self.operations[key] = Histogram()
+        histogram.observe(event.elapsed, event.origin.connection_id, event.at)
+
+    def _logged_in(self, event: LoggedIn) -> None:
+        method = self._methods.of(event.method)
+        self.logins[method] += 1
+        if event.elapsed >= 0:
+            histogram = self.login_seconds.get(method)
+            if histogram is None:
+                histogram = self.login_seconds[method] = Histogram()
+            histogram.observe(event.elapsed, event.origin.connection_id, event.at)
+        if self.recent is not None:
+            self.recent.logins.add(event.method)
+
+    def _login_failed(self, event: LoginFailed) -> None:
+        if event.login_type == NO_LOGIN:
+            self.no_login += 1
+            return
+        self.refused_logins[self._methods.of(event.login_type)] += 1
+        self._refused("login", event.rule or event.reason, event, told=bool(event.reason))
+
+    def _refused(
+        self,
+        step: str,
+        rule: str,
+        event: LoginFailed | Refused | ConnectionRefused,
+        number: int = 1,
+        *,
+        told: bool = True,
+    ) -> None:
+        key = step, self._rules.of(rule)
+        count = self.refused.get(key)
+        if count is None:
+            count = self.refused[key] = RuleCount()
+        count.number += number
+        if event.origin.connection_id:
+            count.last = Example(event.origin.connection_id, 1.0, event.at)
+        if told and self.recent is not None:
+            self.recent.refused(event)
+
+
+def _who(by: str) -> str:
+    """Whoever ended a connection, without the names of administrators."""
+    if not by or by in _ENDERS:
+        return by or "client"
+    return "limit" if "." in by else "admin"
