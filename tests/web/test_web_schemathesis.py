@@ -32,7 +32,7 @@ SKIPPED = {("GET", "/api/v2/logout")}
 """Would end the run's own token."""
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 async def test_generated_requests(tmp_path: Path):
     async with web_world(tmp_path) as world:
         await world.client.post("/api/v2/users", json=world.user("u"))

@@ -142,6 +142,8 @@ class Programs:
                         call.argv, env, directory=self._directory, mark=mark, executor=executor
                     )
                     self._processes.add(process)
+                    if self._closed:  # `close` could not see it while it was being started
+                        await process.kill()
                     yield process
             except TimeoutError:
                 if not limit.expired():

@@ -187,6 +187,18 @@ async def test_closing_kills_what_runs_and_refuses_the_rest(script: Script, tmp_
         await waiting
 
 
+async def test_closing_kills_what_is_being_started(script: Script, tmp_path: Path) -> None:
+    runner = Programs(1, 4, directory=str(tmp_path))
+    path = script(f"echo > {tmp_path}/began; exec sleep 600")
+    task = asyncio.create_task(runner.run(ProgramCall((path,), {"PATH": "/bin"})))
+    await asyncio.sleep(0)  # its start is under way, in a thread
+    while not (tmp_path / "began").exists():  # the loop stands still: nobody is told of its start
+        time.sleep(0.01)
+    async with asyncio.timeout(30):
+        await runner.close()
+        assert (await task).exit_status == -signal.SIGKILL
+
+
 async def test_so_many_run_and_so_many_wait(programs: Programs, script: Script, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     path = script(f"while [ ! -e {gate} ]; do /bin/sleep 0.02; done")
