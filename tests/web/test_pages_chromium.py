@@ -240,6 +240,7 @@ PATHS: Final = [
     *(page.path for page in all_pages() if page.nav is not None),
     "/new-user", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
     "/new-group", "/groups/axe", "/roles/axe", "/roles/axe/delete", "/new-folder", "/groups?q=nothing",
+    "/new-admin", "/admins/mara", "/admins/mara/delete", "/new-api-key",
     "/connections/c-axe-0", "/explain?user=axe&op=upload&path=/x", "/explain/connect?ip=192.0.2.7",
 ]  # fmt: skip
 

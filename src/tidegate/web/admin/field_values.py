@@ -36,13 +36,16 @@ def shown(field: UserField, value: Any) -> list[str]:
             return ["\n".join(map(str, value or ()))]
         case "flag":
             return ["1"] if value else []
+        case "switch":
+            return ["1"] if value == 1 else []
         case "denied":
             denied = set(value or ())
             return [word for word, _ in field.choices if word not in denied]
         case "secret":
             return [""]
         case "checks":
-            return list(map(str, value or ()))
+            given = set(map(str, value or ()))
+            return [word for word, _ in field.choices if word in given]
         case "json":
             return [json.dumps(value, indent=2, ensure_ascii=False) if value else ""]
     return [str(value or "")]
@@ -68,6 +71,8 @@ def put(document: dict[str, Any], field: UserField, given: Sequence[str]) -> Non
                 value = [line.strip() for line in text.split("\n") if line.strip()]
             case "flag":
                 value = bool(given)
+            case "switch":
+                value = 1 if given else 0
             case "denied":
                 value = [word for word, _ in field.choices if word not in given]
             case "checks":

@@ -13,7 +13,7 @@ from tidegate.web.admin.field_values import Values, get, put, shown
 from tidegate.web.admin.forms import Form
 from tidegate.web.admin.user_fields import FIELDS, UserField
 
-_SILENT: Final = ("flag", "denied", "checks")
+_SILENT: Final = ("flag", "switch", "denied", "checks")
 """Kinds whose fields a browser does not send when nothing is ticked."""
 
 

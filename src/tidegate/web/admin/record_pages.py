@@ -93,6 +93,11 @@ class Records:
     more: Callable[[Visit, Any | None], Awaitable[Mapping[str, Any]]]
     gone: str = ""
 
+    @property
+    def title(self) -> str:
+        """The title of the list."""
+        return self.plural[:1].upper() + self.plural[1:]
+
     def pages(self) -> tuple[Page, ...]:
         """The pages of this kind."""
         return (
@@ -109,6 +114,10 @@ class Records:
 
     def _name(self, record: Any) -> str:
         return str(getattr(record, self.form.key))
+
+    def label(self, record: Any) -> str:
+        """The word for a record in sentences."""
+        return self._name(record)
 
     # -- list ------------------------------------------------------------------------------------------------
 
@@ -137,7 +146,7 @@ class Records:
         wanted = text.casefold()
         for offset in range(0, SCANNED, CHUNK):
             page = await self.page(visit, offset, CHUNK)
-            found += [one for one in page if wanted in f"{self._name(one)}\n{_about(one)}".casefold()]
+            found += [one for one in page if wanted in f"{self.label(one)}\n{_about(one)}".casefold()]
             if len(page) < CHUNK or len(found) > first + ROWS:
                 return found[first:], True
         return found[first:], False
@@ -171,6 +180,7 @@ class Records:
             "kind": self,
             "record": record,
             "name": "" if record is None else self._name(record),
+            "label": "" if record is None else self.label(record),
             "account": None,
             "values": {**self.form.values_of(self.blank), **values},
             "errors": errors,
@@ -217,7 +227,7 @@ class Records:
             return await self._again(visit, record, values, before, error)
         labels = sorted({self.form.label(one) for one in names} | set(password))
         what = ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} fields"
-        return visit.go(self.path, name, done=f"{name} is saved: {what}.")
+        return visit.go(self.path, name, done=f"{self.label(record)} is saved: {what}.")
 
     def _password(self, visit: Visit) -> dict[str, str]:
         given = visit.form["password"] if self.form.with_password else ""
@@ -266,6 +276,7 @@ class Records:
         context = {
             "kind": self,
             "name": self._name(record),
+            "label": self.label(record),
             "version": version_of(record),
             "error": error,
             "used_by": (),
@@ -283,7 +294,7 @@ class Records:
         except Outdated:
             text = f"Somebody else has changed this {self.noun} meanwhile. Nothing is deleted."
             return await self.confirm_delete(visit, text)
-        return visit.go(self.path, done=f"{self._name(removed)} is deleted.")
+        return visit.go(self.path, done=f"{self.label(removed)} is deleted.")
 
 
 def read_before(visit: Visit) -> Values:

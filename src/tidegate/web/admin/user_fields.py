@@ -10,10 +10,22 @@ from tidegate.policy.methods import LOGIN_METHODS
 from tidegate.policy.presets import PRESETS
 
 Kind = Literal[
-    "text", "mono", "number", "size", "end", "lines", "flag", "choice", "denied", "secret", "checks", "json"
+    "text",
+    "mono",
+    "number",
+    "size",
+    "end",
+    "lines",
+    "flag",
+    "switch",
+    "choice",
+    "denied",
+    "secret",
+    "checks",
+    "json",
 ]
 """Forms of a value: ``lines`` is a list, one item a line; ``denied`` a list of what is not ticked, ``checks``
-of what is."""
+of what is; ``switch`` is 1 or 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
