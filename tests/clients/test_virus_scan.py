@@ -158,6 +158,31 @@ async def test_a_scan_goes_on_while_the_file_arrives(tmp_path: Path) -> None:
         assert list(person.home.iterdir()) == []
 
 
+async def test_an_infected_file_can_be_kept_apart_and_costs_a_score(tmp_path: Path) -> None:
+    settings = keys("", when_infected="quarantine")
+    settings["inspection"]["quarantine"] = {"directory": str(tmp_path / "kept")}
+    settings["common"] = {"defender": {"enabled": True, "score_infected": 5, "threshold": 9}}
+    with clamd(tmp_path / "clamd") as own:
+        settings["inspection"]["clamd"]["address"] = own.address
+        with running(tmp_path / "config", settings=settings) as server:
+            person = server.account()
+            async with sftp_of(person) as sftp:
+                for _ in range(2):
+                    with pytest.raises(asyncssh.SFTPPermissionDenied, match="virus found"):
+                        await put(sftp, "/bad", VIRUS)
+            line = await asyncio.to_thread(server.wait_line, "quarantined", username=person.name)
+            assert (line["virtual_path"], line["text"], line["size_bytes"]) == ("/bad", SIGNATURE, len(VIRUS))
+            banned = await asyncio.to_thread(server.wait_line, "refused", intent="banned")
+            assert banned["text"].startswith("score_infected")
+            done = await asyncio.to_thread(
+                fork_server.run, ["quarantine", "list", "-c", str(server.directory)], timeout=60
+            )
+            assert line["name"] in done.stdout
+            assert list(person.home.iterdir()) == []
+            kept = (tmp_path / "kept" / f"{line['name']}.content").read_bytes()
+            assert kept == VIRUS
+
+
 async def test_clamd_is_killed_in_the_middle(tmp_path: Path) -> None:
     with clamd(tmp_path / "clamd") as own, running(tmp_path / "config", settings=keys(own.address)) as server:
         person = server.account()

@@ -19,6 +19,7 @@ from tidegate.cli.target import (
     Connections,
     Document,
     Edit,
+    KeptFiles,
     Locks,
     Quotas,
     Read,
@@ -404,6 +405,13 @@ class LocalTarget:
             InvalidArgument: always.
         """
         raise InvalidArgument("locks are known to the running server alone: name it with --url")
+
+    @property
+    def quarantine(self) -> KeptFiles:
+        """Files in the quarantine of this host."""
+        from tidegate.cli.local_quarantine import LocalQuarantine
+
+        return LocalQuarantine(self._context.loaded)
 
     def default_home(self, name: str) -> str:
         """A directory in the configuration directory, unless the configuration says where homes are."""

@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "events": ("events", "app"),
     "ban": ("ban", "app"),
     "ip-list": ("ban", "lists"),
+    "quarantine": ("quarantine", "app"),
     "explain": ("explain", "explain"),
     "check": ("check", "check"),
     "config": ("show", "app"),

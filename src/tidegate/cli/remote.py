@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, cast
 
 from tidegate.cli.rest_client import Answer, RestClient
@@ -160,6 +161,34 @@ class RemoteLocks:
         await asyncio.to_thread(self._client.ask, "DELETE", "locks", token)
 
 
+class RemoteQuarantine:
+    """Files in the quarantine of a server."""
+
+    def __init__(self, client: RestClient) -> None:
+        self._client = client
+
+    async def all(self) -> list[Document]:
+        """Every file, oldest first."""
+        found: list[Document] = (await asyncio.to_thread(self._client.ask, "GET", "quarantine")).document
+        return found
+
+    async def get(self, name: str) -> Document:
+        """One of them."""
+        found: Document = (await asyncio.to_thread(self._client.ask, "GET", "quarantine", name)).document
+        return found
+
+    async def release(self, name: str, to: str) -> Document:
+        """Publish one."""
+        query = {"path": to} if to else {}
+        ask = partial(self._client.ask, "POST", "quarantine", name, "release", query=query)
+        found: Document = (await asyncio.to_thread(ask)).document
+        return found
+
+    async def drop(self, name: str) -> None:
+        """Remove one."""
+        await asyncio.to_thread(self._client.ask, "DELETE", "quarantine", name)
+
+
 class RemoteQuotas:
     """Usage on a server."""
 
@@ -281,6 +310,11 @@ class RemoteTarget:
     def locks(self) -> RemoteLocks:
         """Write locks."""
         return RemoteLocks(self._client)
+
+    @property
+    def quarantine(self) -> RemoteQuarantine:
+        """Files in quarantine."""
+        return RemoteQuarantine(self._client)
 
     async def explain_connect(self, address: str, protocol: str) -> Document:
         """The steps of the decision if an address may connect."""

@@ -144,6 +144,34 @@ class Locks(Protocol):
         ...
 
 
+class KeptFiles(Protocol):
+    """Files in quarantine."""
+
+    async def all(self) -> list[Document]:
+        """Every file, oldest first."""
+        ...
+
+    async def get(self, name: str) -> Document:
+        """One of them.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        ...
+
+    async def release(self, name: str, to: str) -> Document:
+        """Publish one; `to` is another path, or empty.
+
+        Raises:
+            InvalidArgument: no server is asked here.
+        """
+        ...
+
+    async def drop(self, name: str) -> None:
+        """Remove one for good."""
+        ...
+
+
 class Events(Protocol):
     """Event rules in force, and deliveries of theirs that are not over."""
 
@@ -278,6 +306,15 @@ class Target(Protocol):
 
         Raises:
             InvalidArgument: no server is asked here.
+        """
+        ...
+
+    @property
+    def quarantine(self) -> KeptFiles:
+        """Files in quarantine.
+
+        Raises:
+            InvalidArgument: there is no quarantine.
         """
         ...
 

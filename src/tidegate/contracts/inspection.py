@@ -84,11 +84,15 @@ class Verdict:
         allowed: the act may count.
         text: what a client is told of a refusal, one line; empty is "permission denied". Not told of logins.
         reason: why, for the log alone; empty is `text`.
+        quarantine: of a refused upload: its content is kept apart, if the server has a quarantine.
+        infected: the content is malicious: the source of the client gets a score.
     """
 
     allowed: bool = True
     text: str = ""
     reason: str = ""
+    quarantine: bool = False
+    infected: bool = False
 
 
 ALLOWED = Verdict()

@@ -28,6 +28,7 @@ class Misdeed(enum.StrEnum):
     BAD_CREDENTIAL = "score_valid"
     LIMIT_EXCEEDED = "score_limit_exceeded"
     NO_AUTH = "score_no_auth"
+    INFECTED = "score_infected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ _NAMES: Final[dict[type[kinds.Event], str]] = {
     kinds.Banned: "banned",
     kinds.LoginFailed: "login_failed",
     kinds.Refused: "refused",
+    kinds.Quarantined: "quarantined",
     kinds.Failed: "failed",
     kinds.QuotaWarning: "quota_warning",
     kinds.Administered: "administration",

@@ -191,7 +191,11 @@ class Operated(Common):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused(Common):
-    """Policy refused an act; the rule that decided is named."""
+    """Policy refused an act; the rule that decided is named.
+
+    Attributes:
+        infected: an inspector found the content of an upload malicious.
+    """
 
     intent: str = ""
     virtual_path: str = ""
@@ -199,6 +203,24 @@ class Refused(Common):
     text: str = ""
     command: str = ""
     reply: int = 0
+    infected: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined(Common):
+    """An upload was refused, and its content is kept apart; `Refused` and `Transferred` are told besides.
+
+    Attributes:
+        name: its id in the quarantine.
+        rule: the inspector that refused it; text is why.
+        size: bytes.
+    """
+
+    name: str = ""
+    virtual_path: str = ""
+    rule: str = ""
+    text: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

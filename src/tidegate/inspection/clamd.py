@@ -8,15 +8,14 @@ of asyncio drops such an answer when its own next write fails; `recv` after a fa
 from __future__ import annotations
 
 import asyncio
-import enum
 import socket
 import struct
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
 from typing import Any, Final
 
 from tidegate.contracts.inspection import Read
 from tidegate.inspection.factory import ClamdOptions
+from tidegate.inspection.policies import Result, Scan
 
 CHUNK: Final = 256 * 1024
 """Bytes that are read and sent at a time; a scan holds about twice as many."""
@@ -30,25 +29,6 @@ MAX_ANSWER: Final = 4096
 DEFAULT_PORT: Final = 3310
 MAX_ADDRESSES: Final = 4
 """Addresses of a host name that are tried."""
-
-
-class Result(enum.Enum):
-    """Results of a scan."""
-
-    CLEAN = "clean"
-    INFECTED = "infected"
-    TOO_LARGE = "too large"
-    SLOW = "slow"
-    DOWN = "down"
-    """clamd is not there, went away, or its answer cannot be understood"""
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """A result, and the signature's name or what went wrong."""
-
-    result: Result
-    text: str = ""
 
 
 class ClamdFailed(Exception):

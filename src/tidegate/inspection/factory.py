@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tidegate.contracts.inspection import Inspected
 from tidegate.inspection.inspections import InspectorUse
+from tidegate.inspection.policies import FolderPolicies, Policies
 from tidegate.plugins import create_parts
 
 GROUP: Final = "tidegate.inspectors"
@@ -43,10 +44,8 @@ class ClamdOptions:
         at_once: scans that run at once.
         streams: uploads that are sent at once while they arrive, and as many where storage cannot give back
             what was written; 0 sends them when they are complete.
-        allow_down: a file counts if clamd cannot be asked or its answer is not understood.
-        allow_slow: a file counts if a scan takes too long.
-        allow_too_large: a file counts if it is larger than `max_size` or than clamd takes.
-        allow_unreadable: a file counts if its storage cannot give back what was written.
+        when: what becomes of files that are not clean.
+        folders: where that differs.
     """
 
     address: str
@@ -54,10 +53,8 @@ class ClamdOptions:
     max_size: int = 0
     at_once: int = 10
     streams: int = 32
-    allow_down: bool = False
-    allow_slow: bool = False
-    allow_too_large: bool = False
-    allow_unreadable: bool = False
+    when: Policies = field(default_factory=dict)
+    folders: tuple[FolderPolicies, ...] = ()
 
 
 def create_inspectors(

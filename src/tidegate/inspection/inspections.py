@@ -14,7 +14,10 @@ from tidegate.errors import Denied
 
 if TYPE_CHECKING:
     from tidegate.inspection.early import Begun
+    from tidegate.inspection.quarantine import Item, Quarantine
 
+QUARANTINE_PROTOCOL: Final = "Quarantine"
+"""The protocol of files that are released."""
 MAX_TEXT: Final = 256
 """Characters of an inspector's text that a client is told."""
 
@@ -50,6 +53,20 @@ class InspectorUse:
         return rule_of(self.name)
 
 
+class Refused(Denied):
+    """The refusal of an inspector.
+
+    Attributes:
+        infected: see `Verdict`.
+        kept: the content of the upload, where it is in quarantine now.
+        accepted: the client is told that the upload has arrived.
+    """
+
+    infected = False
+    kept: Item | None = None
+    accepted = False
+
+
 def rule_of(name: str) -> str:
     """The rule of an inspector's refusals."""
     return f"inspector[{name}]"
@@ -62,10 +79,12 @@ class Inspections:
         login, open_upload, upload, download, delete: True if some inspector is asked about such acts.
         keeps_old: see `InspectorUse`.
         early: names of those that are asked about uploads while they arrive.
+        quarantine: keeps what is not to be lost though it is refused; None where there is none.
     """
 
-    def __init__(self, uses: Sequence[InspectorUse]) -> None:
+    def __init__(self, uses: Sequence[InspectorUse], quarantine: Quarantine | None = None) -> None:
         self._uses = tuple(uses)
+        self.quarantine = quarantine
         self._opened: list[InspectorUse] = []
         self.login = self.open_upload = self.upload = self.download = self.delete = False
         self.keeps_old = False
@@ -90,7 +109,13 @@ class Inspections:
         self._look()
 
     async def open(self) -> None:
-        """Open the inspectors."""
+        """Open the inspectors and the quarantine.
+
+        Raises:
+            StorageFailed: the directory of the quarantine cannot be used.
+        """
+        if self.quarantine is not None:
+            await self.quarantine.open()
         for use in self._uses:
             self._opened.append(use)
             await use.inspector.open()
@@ -119,7 +144,7 @@ class Inspections:
                 _ask_early(use, replace(act, read=read(use.name))), name=f"{use.rule}: {act.path}"
             )
             for use in self._uses
-            if use.name in self.early
+            if use.name in self.early and not released(act)
         }
         return Begun(tasks, ended)
 
@@ -131,8 +156,10 @@ class Inspections:
             begun: those that were asked while it arrived; their answers are waited for.
 
         Raises:
-            Denied: the first that does not; `rule` names it.
+            Refused: the first that does not; `rule` names it.
         """
+        if released(act):
+            return
         for use in self._uses:
             if act.kind not in use.acts:
                 continue
@@ -149,7 +176,28 @@ class Inspections:
                     act.path,
                     reason,
                 )
-                raise Denied(_shown(verdict.text) or Denied.default_text, rule=use.rule)
+                refusal = Refused(_shown(verdict.text) or Denied.default_text, rule=use.rule)
+                refusal.infected = verdict.infected
+                if verdict.quarantine and act.kind is Inspected.UPLOAD:
+                    refusal.kept = await self._keep(act, use.rule, reason)
+                    refusal.accepted = refusal.kept is not None and self._accepts()
+                raise refusal
+
+    def _accepts(self) -> bool:
+        return self.quarantine is not None and self.quarantine.options.accept
+
+    async def _keep(self, act: InspectedAct, rule: str, reason: str) -> Item | None:
+        if self.quarantine is None or act.read is None:
+            log.warning(
+                "%r of %s is not kept: its storage cannot give it back", act.path, act.origin.username
+            )
+            return None
+        return await self.quarantine.keep(act, act.read, rule=rule, reason=reason)
+
+
+def released(act: InspectedAct) -> bool:
+    """True of an upload that an administrator releases from the quarantine: it was inspected."""
+    return act.kind is Inspected.UPLOAD and act.origin.protocol == QUARANTINE_PROTOCOL
 
 
 async def _ask_early(use: InspectorUse, act: InspectedAct) -> Verdict | None:

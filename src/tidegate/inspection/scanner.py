@@ -9,10 +9,11 @@ from typing import Final
 
 from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, NotNow, Read, Verdict
 from tidegate.errors import Unsupported
-from tidegate.inspection.clamd import Result, Scan, scan
+from tidegate.inspection.clamd import scan
 from tidegate.inspection.factory import CLAMD, ClamdOptions
 from tidegate.inspection.inspections import InspectorUse
 from tidegate.inspection.patience import Patience
+from tidegate.inspection.policies import Result, Scan, policy_of
 
 SPARE_SECONDS: Final = 5.0
 """Time beyond that of a scan after which the inspector itself is given up."""
@@ -20,6 +21,9 @@ FOUND: Final = "virus found"
 NOT_SCANNED: Final = "the file could not be scanned for viruses"
 TOO_LARGE: Final = "the file is too large to be scanned for viruses"
 """Said to clients."""
+_TEXTS: Final = {Result.INFECTED: FOUND, Result.TOO_LARGE: TOO_LARGE}
+_DONE: Final = {"refuse": "refused", "allow": "allowed", "quarantine": "put in quarantine"}
+_UNREADABLE: Final = Scan(Result.UNREADABLE, "the storage cannot give back what was written")
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +39,6 @@ class ClamdInspector:
         self._options = options
         self._turns = asyncio.Semaphore(options.at_once)
         self._streams = {once: asyncio.Semaphore(options.streams) for once in (False, True)}
-        self._allowed = {
-            Result.DOWN: options.allow_down,
-            Result.SLOW: options.allow_slow,
-            Result.TOO_LARGE: options.allow_too_large,
-        }
 
     async def open(self) -> None:
         """Nothing to get ready: each scan has a connection of its own, and clamd may start later."""
@@ -56,9 +55,9 @@ class ClamdInspector:
         options = self._options
         if options.max_size and act.size is not None and act.size > options.max_size:
             found = Scan(Result.TOO_LARGE, f"{act.size} bytes are more than {options.max_size}")
-            return self._verdict(act, found, self._allowed[found.result])
+            return self._verdict(act, found)
         if act.read is None:
-            return self._unreadable(act)
+            return self._verdict(act, _UNREADABLE)
         try:
             if act.arriving:
                 found = await self._scan_early(act, act.read)
@@ -68,12 +67,8 @@ class ClamdInspector:
         except TimeoutError:
             found = Scan(Result.SLOW, f"no answer in {options.seconds:g} s")
         except Unsupported:
-            return self._unreadable(act)
-        if found.result is Result.CLEAN:
-            return ALLOWED
-        if found.result is Result.INFECTED:
-            return Verdict(allowed=False, text=FOUND, reason=found.text)
-        return self._verdict(act, found, self._allowed[found.result])
+            found = _UNREADABLE
+        return self._verdict(act, found)
 
     async def _scan_early(self, act: InspectedAct, read: Read) -> Scan:
         """Have an upload scanned that is arriving.
@@ -92,19 +87,26 @@ class ClamdInspector:
             raise NotNow
         return found
 
-    def _unreadable(self, act: InspectedAct) -> Verdict:
-        """The verdict on content that its storage cannot give back before it is published."""
-        found = Scan(Result.DOWN, "the storage cannot give back what was written")
-        return self._verdict(act, found, self._options.allow_unreadable)
-
-    def _verdict(self, act: InspectedAct, found: Scan, allowed: bool) -> Verdict:
-        """The verdict on a file that was not scanned."""
-        what = "allowed" if allowed else "refused"
-        log.warning("clamd: %r of %s not scanned, %s: %s", act.path, act.origin.username, what, found.text)
-        if allowed:
+    def _verdict(self, act: InspectedAct, found: Scan) -> Verdict:
+        """The verdict by a result."""
+        if found.result is Result.CLEAN:
             return ALLOWED
-        text = TOO_LARGE if found.result is Result.TOO_LARGE else NOT_SCANNED
-        return Verdict(allowed=False, text=text, reason=found.text)
+        policy = policy_of(act, found.result, self._options.when, self._options.folders)
+        if found.result is not Result.INFECTED:
+            what = _DONE[policy]
+            log.warning(
+                "clamd: %r of %s not scanned, %s: %s", act.path, act.origin.username, what, found.text
+            )
+        if policy == "allow":
+            return ALLOWED
+        text = _TEXTS.get(found.result, NOT_SCANNED)
+        return Verdict(
+            allowed=False,
+            text=text,
+            reason=found.text,
+            quarantine=policy == "quarantine",
+            infected=found.result is Result.INFECTED,
+        )
 
     def use(self) -> InspectorUse:
         """The inspector as it is asked: about uploads, while the file that they replace stays."""

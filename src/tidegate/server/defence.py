@@ -18,7 +18,7 @@ from tidegate.defence.lists import AddressLists
 from tidegate.defence.pipeline import Defence
 from tidegate.errors import AlreadyExists, NotFound, ProviderUnavailable, TidegateError
 from tidegate.events.bus import Bus
-from tidegate.events.kinds import Banned, Disconnected, LoggedIn, LoginFailed
+from tidegate.events.kinds import Banned, Disconnected, LoggedIn, LoginFailed, Refused
 from tidegate.model import Origin
 from tidegate.model.address import host_of
 from tidegate.model.address_list import parse_network
@@ -60,12 +60,12 @@ class DefenceHost:
     Attributes:
         defence: what doors ask.
         checks: the checks that it asks, such as GeoIP.
-        kinds: the bus hands it logins and ends of connections alone, so that uploads and downloads wake
-            nothing here.
+        kinds: the bus hands it logins, ends of connections and refusals alone, so that uploads and downloads
+            wake nothing here.
         prompt: the bus does not gather them: what follows a misdeed within milliseconds is judged by it.
     """
 
-    kinds: Final = (LoginFailed, LoggedIn, Disconnected)
+    kinds: Final = (LoginFailed, LoggedIn, Disconnected, Refused)
     prompt: Final = True
 
     def __init__(

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from tidegate.defence.defender import Misdeed
 from tidegate.defence.penalties import SEVERITY, Offence
 from tidegate.defence.pipeline import Defence, Turned
 from tidegate.doors.common.record import refused
 from tidegate.events.bus import Bus
-from tidegate.events.kinds import Disconnected, LoggedIn, LoginFailed
+from tidegate.events.kinds import Disconnected, LoggedIn, LoginFailed, Refused
 from tidegate.model import Protocol
 from tidegate.model.refusal import Refusal
 from tidegate.server.defence_options import door_of, misdeed_of, offence_at_end, offence_of
@@ -32,7 +33,7 @@ class LoginWatch:
         self._failing: OrderedDict[str, Offence] = OrderedDict()
 
     def take(self, event: object) -> None:
-        """Count refused logins, and connections that end without one."""
+        """Count refused logins, connections that end without one, and infected uploads."""
         if isinstance(event, LoginFailed):
             self._remember(event)
             self._count(event)
@@ -43,6 +44,8 @@ class LoginWatch:
             offence = None if before is None else offence_at_end(event.by, before)
             if offence is not None:
                 self._defence.penalise(event.origin.ip, door_of(event.origin.protocol), offence)
+        elif isinstance(event, Refused) and event.infected:
+            self._defence.mark(event.origin.ip, door_of(event.origin.protocol), Misdeed.INFECTED)
 
     def _count(self, event: LoginFailed) -> None:
         misdeed = misdeed_of(event)

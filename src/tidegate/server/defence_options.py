@@ -142,6 +142,7 @@ _OPENBRIDGE: Final = {
     "score_invalid": 1,
     "score_valid": 1,
     "score_no_auth": 0,
+    "score_infected": 1,
     "ban_time": 30,
     "observation_time": 30,
 }

@@ -26,6 +26,7 @@ from tidegate.model.geography import nowhere
 from tidegate.server import wiring
 from tidegate.server.administration import ScansInTurn, administration
 from tidegate.server.doors import Composition, InstalledDoor
+from tidegate.server.inspectors import quarantine_host
 from tidegate.web import site
 from tidegate.web.api import application as api
 from tidegate.web.api.backups import Backups
@@ -203,6 +204,7 @@ class RestApi:
             locate=nowhere if root.defence is None else root.defence.checks.locate,
             monotonic=time.monotonic,
             hooks=_explain_hooks,
+            quarantine=quarantine_host(root),
         )
 
     async def _user_file(self, loaded: Loaded) -> HtpasswdFile | None:

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from tidegate.config.load import Loaded
+from tidegate.config.schema.base import Section
 from tidegate.inspection.factory import CLAMD, ClamdOptions, InspectorKey
 from tidegate.inspection.inspections import rule_of
+from tidegate.inspection.policies import FolderPolicies, Policies, Policy, Result
 from tidegate.model import Intent
+
+if TYPE_CHECKING:
+    from tidegate.inspection.quarantine import Quarantine, QuarantineOptions
+    from tidegate.server.doors import Composition
+    from tidegate.server.quarantine import QuarantineHost
 
 
 def inspector_keys(loaded: Loaded) -> list[InspectorKey]:
@@ -38,11 +45,59 @@ def clamd_options(loaded: Loaded) -> ClamdOptions | None:
         keys.max_size,
         keys.at_once,
         keys.streams,
-        keys.when_down == "allow",
-        keys.when_slow == "allow",
-        keys.when_too_large == "allow",
-        keys.when_unreadable == "allow",
+        policies(keys),
+        folder_policies(loaded),
     )
+
+
+def policies(keys: Section) -> Policies:
+    """The policies that a section sets, by results of scans."""
+    found: Policies = {}
+    for result in Result:
+        policy: Policy | Literal[""] = getattr(keys, f"when_{result.value}", "")
+        if policy:
+            found[result] = policy
+    return found
+
+
+def folder_policies(loaded: Loaded) -> tuple[FolderPolicies, ...]:
+    """Policies of folders."""
+    return tuple(
+        FolderPolicies(one.path, frozenset(one.users), policies(one))
+        for one in loaded.settings.inspection.folders
+    )
+
+
+def quarantine_options(loaded: Loaded) -> QuarantineOptions | None:
+    """Options of the quarantine; None if there is none."""
+    keys = loaded.settings.inspection.quarantine
+    if not keys.directory:
+        return None
+    from tidegate.inspection.quarantine import QuarantineOptions
+
+    return QuarantineOptions(
+        loaded.resolve(keys.directory), keys.max_bytes, keys.max_files, keys.days, keys.accept
+    )
+
+
+def make_quarantine(loaded: Loaded) -> Quarantine | None:
+    """The quarantine, not opened; None if there is none."""
+    options = quarantine_options(loaded)
+    if options is None:
+        return None
+    from tidegate.inspection.quarantine import Quarantine
+
+    return Quarantine(options)
+
+
+def quarantine_host(root: Composition) -> QuarantineHost | None:
+    """What administrators do with the quarantine of a running server; None if there is none."""
+    quarantine = None if root.receivers is None else root.receivers.inspections.quarantine
+    if quarantine is None:
+        return None
+    from tidegate.server.quarantine import QuarantineHost
+
+    return QuarantineHost(quarantine, root.sessions.open, root.identity.find)
 
 
 _ASKED_OF: Final = {

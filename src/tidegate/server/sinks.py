@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tidegate.config.load import Loaded
-from tidegate.errors import ProviderUnavailable
+from tidegate.errors import ProviderUnavailable, StorageFailed
 from tidegate.events.batches import KeptUse
 from tidegate.events.bus import Bus
 from tidegate.events.factory import create_sinks
 from tidegate.events.outbox import Outbox
 from tidegate.inspection.factory import create_inspectors
 from tidegate.inspection.inspections import Inspections
-from tidegate.server.inspectors import clamd_options, inspector_keys
+from tidegate.server.inspectors import clamd_options, inspector_keys, make_quarantine
 from tidegate.server.wiring import sink_uses
 from tidegate.store.contract import Provider
 from tidegate.vfs.usage.lease import server_name
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 REFRESH_SECONDS: Final = 15.0
 """Time between looks for rules that other servers and commands have changed."""
+
+EXPIRE_SECONDS: Final = 3600.0
+"""Time between looks for files that have been in quarantine for too long."""
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +71,7 @@ class Receivers:
         self._app = app
         self._watch: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
+        self._expired = time.monotonic()
         self.inspections = Inspections([])
         self.rules: EventRules | None = None
 
@@ -77,8 +82,10 @@ class Receivers:
             ConfigError: one cannot be found or made.
         """
         wanted, clamd = inspector_keys(self._loaded), clamd_options(self._loaded)
-        if wanted or clamd is not None:
-            self.inspections = Inspections(await asyncio.to_thread(create_inspectors, wanted, clamd))
+        quarantine = make_quarantine(self._loaded)
+        if wanted or clamd is not None or quarantine is not None:
+            uses = await asyncio.to_thread(create_inspectors, wanted, clamd)
+            self.inspections = Inspections(uses, quarantine)
         sinks = sink_uses(self._loaded)
         lossy, kept = await asyncio.to_thread(create_sinks, sinks) if sinks else ([], [])
         for sink in lossy:
@@ -125,6 +132,18 @@ class Receivers:
                 log.warning("event rules cannot be read: %s", error)
             except Exception:
                 log.exception("event rules could not be read")
+            await self._expire_kept()
+
+    async def _expire_kept(self) -> None:
+        """Remove files from the quarantine that are too old, once an hour."""
+        quarantine, now = self.inspections.quarantine, time.monotonic()
+        if quarantine is None or now < self._expired + EXPIRE_SECONDS:
+            return
+        self._expired = now
+        try:
+            await quarantine.expire()
+        except StorageFailed as error:
+            log.warning("%s", error.text)
 
     async def run_rule(self, name: str) -> None:
         """Have an event rule run that is there to be run on demand.

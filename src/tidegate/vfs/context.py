@@ -24,8 +24,9 @@ from tidegate.errors import (
     TidegateError,
     TooLarge,
 )
-from tidegate.events.kinds import NOTHING_SET, Event, Operated, Refused
+from tidegate.events.kinds import NOTHING_SET, Event, Operated, Quarantined, Refused
 from tidegate.inspection.inspections import Inspections
+from tidegate.inspection.inspections import Refused as Rejected
 from tidegate.model import Action, Attrs, Entry, Intent, Origin, Peer, Principal, ProgramUse, VPath
 from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
@@ -276,8 +277,26 @@ class Context:
         )
         try:
             await self.inspections.require(act, begun)
-        except Denied as error:
-            raise self.refused(intent, path, error, error.rule) from None
+        except Rejected as error:
+            raise await self._rejected(intent, path, error) from None
+
+    async def _rejected(self, intent: Intent, path: VPath, error: Rejected) -> TidegateError:
+        """Record the refusal of an inspector; returns it."""
+        self._record(intent, path, error.rule, error, infected=error.infected)
+        error.told = True
+        kept = error.kept
+        if kept is not None:
+            await self.tell(
+                Quarantined(
+                    origin=self.origin,
+                    name=kept.id,
+                    virtual_path=path,
+                    rule=kept.rule,
+                    text=kept.reason,
+                    size=kept.size,
+                )
+            )
+        return error
 
     def limits(self, intent: Intent, path: VPath) -> _Limits:
         """Record a limit that says no within."""
@@ -299,7 +318,15 @@ class Context:
         exchange = self.exchange
         return {} if exchange is None else {"command": exchange.command, "reply": exchange.code(error)}
 
-    def _record(self, intent: Intent | ProgramUse, path: VPath, rule: str, error: TidegateError) -> None:
+    def _record(
+        self,
+        intent: Intent | ProgramUse,
+        path: VPath,
+        rule: str,
+        error: TidegateError,
+        *,
+        infected: bool = False,
+    ) -> None:
         self.emit(
             Refused(
                 origin=self.origin,
@@ -307,6 +334,7 @@ class Context:
                 virtual_path=path,
                 rule=rule,
                 text=error.text,
+                infected=infected,
                 **self.answer(error),
             )
         )

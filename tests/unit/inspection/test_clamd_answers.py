@@ -17,14 +17,13 @@ from tidegate.inspection.clamd import (
     CHUNK,
     MAX_ANSWER,
     ClamdFailed,
-    Result,
-    Scan,
     ping,
     scan,
     split_address,
     understood,
 )
 from tidegate.inspection.factory import ClamdOptions
+from tidegate.inspection.policies import Result, Scan
 from tidegate.inspection.scanner import ClamdInspector
 from tidegate.model import Origin
 
@@ -192,7 +191,7 @@ async def test_files_that_cannot_be_read_are_as_configured() -> None:
         await stream(reader)
 
     for allowed in (True, False):
-        async with peer(behave, allow_unreadable=allowed) as options:
+        async with peer(behave, when={Result.UNREADABLE: "allow" if allowed else "refuse"}) as options:
             inspector = ClamdInspector(options)
             for read in (None, unsupported):
                 assert (await inspector.inspect(act(read))).allowed is allowed
@@ -205,7 +204,7 @@ async def test_a_storage_that_fails_is_nobody_elses_fault() -> None:
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await stream(reader)
 
-    async with peer(behave, allow_down=True, allow_slow=True, allow_unreadable=True) as options:
+    async with peer(behave, when=dict.fromkeys(Result, "allow")) as options:
         with pytest.raises(StorageFailed):
             await ClamdInspector(options).inspect(act(failing))
 
@@ -253,7 +252,12 @@ async def test_who_waits_in_vain_is_slow() -> None:
         await reader.read()
 
     for allowed in (True, False):
-        async with asyncio.timeout(20), peer(behave, at_once=1, seconds=0.1, allow_slow=allowed) as options:
+        async with (
+            asyncio.timeout(20),
+            peer(
+                behave, at_once=1, seconds=0.1, when={Result.SLOW: "allow" if allowed else "refuse"}
+            ) as options,
+        ):
             inspector = ClamdInspector(options)
             verdicts = await asyncio.gather(*(inspector.inspect(act(content(b"x"))) for _ in range(3)))
         assert [one.allowed for one in verdicts] == [allowed] * 3

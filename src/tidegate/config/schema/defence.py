@@ -51,8 +51,8 @@ class DefenderKeys(Section):
     preset: Literal["", "openbridge"] = key(
         "",
         "`openbridge` is the rule of the Openbridge gateway: 4 bad logins, 30 minutes. It sets `threshold`, "
-        "`score_invalid`, `score_valid`, `score_no_auth`, `ban_time` and `observation_time` where they are "
-        "not given.",
+        "`score_invalid`, `score_valid`, `score_no_auth`, `score_infected`, `ban_time` and "
+        "`observation_time` where they are not given.",
     )
     ban_time: int = key(30, "Length of a ban.", unit="minutes", ge=1, le=43_200)
     ban_time_increment: int = key(
@@ -78,6 +78,7 @@ class DefenderKeys(Section):
         ge=0,
         le=1000,
     )
+    score_infected: int = key(3, "Points of an upload that a virus scanner calls infected.", ge=0, le=1000)
     observation_time: int = key(30, "Time for which points count.", unit="minutes", ge=1, le=43_200)
     entries_soft_limit: int = key(
         100, "Addresses with points that remain when the hard limit is passed.", ge=1, le=1_000_000
@@ -94,8 +95,10 @@ class DefenderKeys(Section):
         if not self.enabled:
             return self
         threshold = 4 if self.preset and "threshold" not in self.model_fields_set else self.threshold
-        for name in ("score_invalid", "score_valid", "score_limit_exceeded", "score_no_auth"):
-            given = name in self.model_fields_set or name == "score_limit_exceeded" or not self.preset
+        scores = ("score_invalid", "score_valid", "score_limit_exceeded", "score_no_auth", "score_infected")
+        for name in scores:
+            counts = name == "score_limit_exceeded" or (name != "score_infected" and not self.preset)
+            given = counts or name in self.model_fields_set
             if given and getattr(self, name) >= threshold:
                 raise ValueError(f"{name} {getattr(self, name)} must be below threshold {threshold}")
         if self.entries_hard_limit <= self.entries_soft_limit:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
+from pydantic import model_validator
+
 from tidegate.config.schema.base import Section, key
 
 
@@ -37,7 +39,8 @@ CLAMD_ADDRESS: Final = (
 """An address of clamd; a path is no longer than the system takes for a Unix socket."""
 CLAMD_ADDRESS_LIKE: Final = "host, host:port, [IPv6 address]:port, or the absolute path of a Unix socket"
 
-_Policy = Literal["refuse", "allow"]
+_Policy = Literal["refuse", "allow", "quarantine"]
+_Own = Literal["", "refuse", "allow", "quarantine"]
 
 
 class ClamdKeys(Section):
@@ -67,6 +70,9 @@ class ClamdKeys(Section):
         ge=0,
         le=1024,
     )
+    when_infected: Literal["refuse", "quarantine"] = key(
+        "refuse", "What becomes of an infected file; `quarantine` refuses it and keeps it apart."
+    )
     when_down: _Policy = key(
         "refuse", "What becomes of a file if clamd is not there or its answer is not understood."
     )
@@ -74,17 +80,62 @@ class ClamdKeys(Section):
     when_too_large: _Policy = key(
         "refuse", "What becomes of a file that is larger than `max_size` or than clamd takes."
     )
-    when_unreadable: _Policy = key(
+    when_unreadable: Literal["refuse", "allow"] = key(
         "refuse",
         "What becomes of a file that was not sent to clamd while it arrived and that its storage cannot give "
         "back: in buckets, one in several parts, if `streams` is 0 or it continues another one.",
     )
 
 
+class FolderPolicyKeys(Section):
+    """What becomes of files in one folder and below, where that differs from the policies of the scanner."""
+
+    path: str = key("/", "The folder, as clients name it.", pattern=r"^/", like="an absolute path")
+    users: list[str] = key([], "Accounts that it is about; empty is all.")
+    when_infected: Literal["", "refuse", "quarantine"] = key("", "As that of the scanner; empty leaves it.")
+    when_down: _Own = key("", "As that of the scanner; empty leaves it.")
+    when_slow: _Own = key("", "As that of the scanner; empty leaves it.")
+    when_too_large: _Own = key("", "As that of the scanner; empty leaves it.")
+    when_unreadable: Literal["", "refuse", "allow"] = key("", "As that of the scanner; empty leaves it.")
+
+
+class QuarantineKeys(Section):
+    """Where files are kept that the policy `quarantine` refuses."""
+
+    directory: str = key("", "Directory for them, outside of every home; empty is no quarantine.")
+    max_bytes: int = key(
+        10_737_418_240, "Bytes of all files; what does not fit is refused and not kept.", unit="bytes", ge=1
+    )
+    max_files: int = key(1000, "Files; further ones are refused and not kept.", ge=1, le=100_000)
+    days: int = key(30, "After so many days a file is removed; 0 is never.", unit="days", ge=0, le=36_500)
+    accept: bool = key(
+        False, "Tell clients that an upload has arrived whose file is kept here, instead of refusing it."
+    )
+
+
+_WHEN: Final = ("when_infected", "when_down", "when_slow", "when_too_large", "when_unreadable")
+
+
 class InspectionKeys(Section):
     """Inspectors, which are asked before an act counts."""
 
     clamd: ClamdKeys = key(ClamdKeys(), "A virus scan by clamd, asked before the inspectors of the list.")
+    folders: list[FolderPolicyKeys] = key(
+        [], "Other policies for folders; the deepest folder that sets a policy decides."
+    )
+    quarantine: QuarantineKeys = key(QuarantineKeys(), "Where refused files are kept.")
     inspectors: list[InspectorKeys] = key(
         [], "Asked in this order before an upload is begun or published, a download, a removal or a login."
     )
+
+    @model_validator(mode="after")
+    def _has_a_quarantine(self) -> InspectionKeys:
+        if self.quarantine.directory:
+            return self
+        sections: dict[str, Section] = {"clamd": self.clamd}
+        sections |= {f"folders[{index}]": one for index, one in enumerate(self.folders)}
+        for name, section in sections.items():
+            for policy in _WHEN:
+                if getattr(section, policy) == "quarantine":
+                    raise ValueError(f"{name}.{policy} quarantine needs quarantine.directory")
+        return self

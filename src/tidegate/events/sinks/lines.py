@@ -58,7 +58,7 @@ FIELDS: Final[dict[str, str]] = {
     "method": "Login method that was accepted; method of an HTTP request.",
     "modification_time": "Modification time the client set, UTC; empty none.",
     "muted": "Failures of the session since its last such line that made none at this level.",
-    "name": "Name of the record; id of an API key.",
+    "name": "Name of the record; id of an API key, or of a file in quarantine.",
     "percent": "Mark that was crossed.",
     "protocol": "Door: SFTP, SCP, SSH, FTP, FTPS (by TLS), DAV, DAVS (by HTTPS), HTTP.",
     "remote_addr": "The client's end of the connection.",
@@ -104,6 +104,7 @@ SENDERS: Final[dict[str, str]] = {
     "connected": "A client reached a door; `disconnected` follows.",
     "disconnected": "A connection ended.",
     "refused": "Policy refused an act; `rule` names the rule.",
+    "quarantined": "A refused upload is kept apart; `name` is its id.",
     "failed": "A request failed that no rule refused; `rule` is storage, request or server.",
     "quota_warning": "Usage crossed a mark.",
     "administered": "An administrator added, changed or removed a record.",
@@ -140,6 +141,25 @@ def _transferred(event: kinds.Transferred) -> Line:
             "status": event.status,
             "error": event.error,
             **_answer(event),
+        },
+    )
+
+
+def _quarantined(event: kinds.Quarantined) -> Line:
+    origin = event.origin
+    return Line(
+        logging.WARNING,
+        "quarantined",
+        {
+            "username": origin.username,
+            "virtual_path": event.virtual_path,
+            "name": event.name,
+            "rule": event.rule,
+            "text": event.text,
+            "size_bytes": event.size,
+            "ip": origin.ip,
+            "protocol": origin.protocol,
+            "connection_id": origin.connection_id,
         },
     )
 
@@ -354,6 +374,7 @@ _LINES: Final[dict[type[kinds.Event], Callable[[Any], Line]]] = {
     kinds.Refused: lambda event: _refused(
         event, event.intent, event.virtual_path, event.rule, event.text, **_answer(event)
     ),
+    kinds.Quarantined: _quarantined,
     kinds.Failed: _failed,
     kinds.QuotaWarning: _quota_warning,
     kinds.Administered: _administered,

@@ -38,7 +38,7 @@ from tidegate.vfs.api import Exchange
 from tidegate.vfs.context import Context, rejected, text_of
 from tidegate.vfs.files.attached import HELD, refuse_write
 from tidegate.vfs.files.attributes import supported
-from tidegate.vfs.files.inspection import Early, inspect_upload, shows
+from tidegate.vfs.files.inspection import Early, accepted, inspect_upload, shows
 from tidegate.vfs.files.reach import check_place
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
@@ -690,7 +690,7 @@ class File:
             context.files.pop(self, None)
             context.transfers.discard(self)
         await context.tell(self._report(failure or ending))
-        if upload is not None and failure is not None:
+        if upload is not None and failure is not None and not accepted(failure):
             raise failure
         if ending is not None:
             raise ending

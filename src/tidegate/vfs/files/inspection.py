@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome
 from tidegate.contracts.inspection import Inspected, InspectedAct
 from tidegate.errors import TidegateError
+from tidegate.inspection.inspections import Refused
 from tidegate.model import Intent, Protocol, VPath
 from tidegate.model.peer import OtherProtocol
 from tidegate.vfs.api import OpenFlags
@@ -106,6 +107,11 @@ class Early:
         self._passing.begin = None
         if self._begun is not None:
             await self._begun.end()
+
+
+def accepted(failure: TidegateError) -> bool:
+    """True if a client is told that its upload has arrived, though it is in quarantine."""
+    return isinstance(failure, Refused) and failure.accepted
 
 
 async def inspect_upload(

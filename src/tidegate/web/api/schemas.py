@@ -222,6 +222,20 @@ class LockStatus(BaseModel):
     expires_in: float = Field(description="Seconds that are left.")
 
 
+class QuarantinedFile(BaseModel):
+    """An upload that was refused and is kept apart."""
+
+    id: str
+    at: int = Field(description="Unix milliseconds.")
+    username: str = Field(description="Whose upload it was.")
+    path: str = Field(description="As that account named it.")
+    protocol: str
+    ip: str = Field(description="Where it came from.")
+    size: int = Field(description="Bytes.")
+    rule: str = Field(description="The inspector that refused it.")
+    reason: str = Field(description="Why.")
+
+
 class UserScan(BaseModel):
     """A running quota scan of a user."""
 

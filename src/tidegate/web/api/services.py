@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tidegate.defence.explaining import ConnectAnswer
     from tidegate.hooks.rehearsing import HookAnswers
     from tidegate.identity.second_factor import SecondFactors
+    from tidegate.inspection.quarantine import Item
     from tidegate.model import Account, Peer
     from tidegate.relocation.moves import Moves
 
@@ -125,6 +126,26 @@ class DefenceHost(Protocol):
         ...
 
 
+class QuarantineHost(Protocol):
+    """Uploads that were refused and are kept apart; errors are those of `server.quarantine`."""
+
+    async def all(self) -> list[Item]:
+        """Every file, oldest first."""
+        ...
+
+    async def get(self, name: str) -> Item:
+        """One of them."""
+        ...
+
+    async def drop(self, name: str, *, by: str) -> None:
+        """Remove one for good."""
+        ...
+
+    async def release(self, name: str, *, to: str, by: str) -> str:
+        """Publish one; returns the path."""
+        ...
+
+
 class Jobs:
     """Work that goes on after its request was answered."""
 
@@ -181,6 +202,7 @@ class Services:
         defence: scores and bans of this server; None where there is none.
         moves: of files to other storage; made when they are first asked for.
         hooks: names or asks those of a login that is explained.
+        quarantine: uploads that are kept apart; None where there is none.
     """
 
     loaded: Loaded
@@ -210,3 +232,4 @@ class Services:
     event_rules: EventRuleHost | None = None
     defence: DefenceHost | None = None
     hooks: ExplainsHooks | None = None
+    quarantine: QuarantineHost | None = None
