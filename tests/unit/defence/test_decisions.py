@@ -26,6 +26,7 @@ SCORES = {
     Misdeed.BAD_CREDENTIAL: 1,
     Misdeed.LIMIT_EXCEEDED: 3,
     Misdeed.NO_AUTH: 0,
+    Misdeed.INFECTED: 3,
 }
 
 

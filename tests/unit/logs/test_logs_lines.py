@@ -142,6 +142,19 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
         },
     ),
     (
+        kinds.Quarantined(
+            **COMMON, name="20260101T000000-000000000000", virtual_path="/x.exe", rule="inspector[clamd]",
+            text="Eicar", size=68,
+        ),
+        "quarantined",
+        "warn",
+        {
+            "username": "alice", "virtual_path": "/x.exe", "name": "20260101T000000-000000000000",
+            "rule": "inspector[clamd]", "text": "Eicar", "size_bytes": 68, "ip": "192.0.2.7", "protocol": "SFTP",
+            "connection_id": "c1",
+        },
+    ),
+    (
         kinds.Failed(
             **COMMON, intent="rename", virtual_path="/a", virtual_target_path="/ro/a", file_path="/srv/a",
             target_path="/srv/ro/a", rule="storage", errno="EACCES", text="permission denied", muted=3,
