@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of a file by the result of its scan, folder by folder."""
+"""Policies for files that are not clean, by the result of their scan and by folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Scan:
 
 
 Policies = dict[Result, Policy]
-"""What becomes of files; a result that is missing refuses."""
+"""Policies by result; one that is missing refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class FolderPolicies:
 
 
 def policy_of(act: InspectedAct, result: Result, when: Policies, folders: Sequence[FolderPolicies]) -> Policy:
-    """What becomes of a file.
+    """The policy for a file by a result.
 
     The deepest folder that says something of the result decides; of the same depth one with `users`, then the
     first.

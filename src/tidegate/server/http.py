@@ -188,13 +188,8 @@ class RestApi:
             registry=root.registry,
             connections=root.doors,
             administration=administration(
-                loaded,
-                root.provider,
-                hashes=root.identity.passwords,
-                connections=root.doors,
-                tokens=tokens,
-                scans=ScansInTurn(root.sessions.scans),
-                events=root.bus,
+                loaded, root.provider, hashes=root.identity.passwords, connections=root.doors,
+                tokens=tokens, scans=ScansInTurn(root.sessions.scans), events=root.bus,
             ),
             backups=backups,
             jobs=self._jobs,
@@ -205,7 +200,7 @@ class RestApi:
             monotonic=time.monotonic,
             hooks=_explain_hooks,
             quarantine=quarantine_host(root),
-        )
+        )  # fmt: skip
 
     async def _user_file(self, loaded: Loaded) -> HtpasswdFile | None:
         """The user file, read.

@@ -91,7 +91,7 @@ def make_quarantine(loaded: Loaded) -> Quarantine | None:
 
 
 def quarantine_host(root: Composition) -> QuarantineHost | None:
-    """What administrators do with the quarantine of a running server; None if there is none."""
+    """The quarantine of a running server, for administrators; None if there is none."""
     quarantine = None if root.receivers is None else root.receivers.inspections.quarantine
     if quarantine is None:
         return None

@@ -88,7 +88,7 @@ class ClamdKeys(Section):
 
 
 class FolderPolicyKeys(Section):
-    """What becomes of files in one folder and below, where that differs from the policies of the scanner."""
+    """Policies for files in one folder and below, where that differs from the policies of the scanner."""
 
     path: str = key("/", "The folder, as clients name it.", pattern=r"^/", like="an absolute path")
     users: list[str] = key([], "Accounts that it is about; empty is all.")
@@ -100,7 +100,7 @@ class FolderPolicyKeys(Section):
 
 
 class QuarantineKeys(Section):
-    """Where files are kept that the policy `quarantine` refuses."""
+    """Place of files that the policy `quarantine` refuses."""
 
     directory: str = key("", "Directory for them, outside of every home; empty is no quarantine.")
     max_bytes: int = key(
