@@ -24,7 +24,7 @@ import pytest
 from tests.support.programs import Done, run
 from tests.support.running import wait_for
 
-from tidegate.doors.ssh.programs import confine
+from tidegate.confinement import confine, landlock
 from tidegate.doors.ssh.programs.installed import find
 
 PYTHON = "/usr/bin/python3"  # one that every user may run
@@ -116,7 +116,8 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     top = Path(tempfile.mkdtemp(prefix="confine-"))
     top.chmod(0o755)
     made = Place(user, namespace, top)
-    shutil.copy(confine.__file__, top / "confine.py")
+    for module in (confine, landlock):
+        shutil.copy(module.__file__, top)
     for directory in (made.outside, made.home / "theirs", made.home / "mine"):
         (directory / "sub").mkdir(parents=True)
         (directory / "secret").write_bytes(SECRET)

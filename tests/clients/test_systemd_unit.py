@@ -66,9 +66,11 @@ def test_the_server_works_under_the_settings_of_the_unit(unit: Path, tmp_path: P
         with urllib.request.urlopen(f"http://127.0.0.1:{web}/healthz", timeout=10) as answer:
             assert answer.status == 200
         status = Path(f"/proc/{server.pid}/status").read_text()
+        kept_in = [line for line in server.lines("tidegate.server.run") if "sandbox" in line["message"]]
 
     copied.ok()
     assert digest(tmp_path / "back") == digest(person.home / "d" / "f") == expected
+    assert len(kept_in) == 1
     kept = dict(re.findall(r"^(NoNewPrivs|Seccomp|CapBnd|CapEff):\s+(\w+)$", status, re.MULTILINE))
     assert kept == {"NoNewPrivs": "1", "Seccomp": "2", "CapBnd": "0" * 16, "CapEff": "0" * 16}
 

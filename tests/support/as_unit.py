@@ -2,7 +2,7 @@
 """A script that starts a program under what a systemd unit asks for, as far as that needs no systemd.
 
 ``python as_unit.py UNIT PROGRAM [ARGUMENT...]``. Applied are SystemCallFilter, RestrictAddressFamilies, RestrictNamespaces
-(unshare and setns), MemoryDenyWriteExecute, CapabilityBoundingSet (none), NoNewPrivileges, LimitNOFILE, LimitCORE and UMask;
+(unshare and setns), MemoryDenyWriteExecute, CapabilityBoundingSet (none), NoNewPrivileges, LimitNOFILE, LimitCORE, Environment and UMask;
 and as root ProtectSystem=strict, where the directories of WRITABLE (separated by colons) take the place of ReadWritePaths.
 Needs libseccomp, which systemd uses, and its groups of system calls by ``systemd-analyze syscall-filter``.
 """
@@ -119,6 +119,7 @@ def drop_capabilities() -> None:
 
 def main() -> None:
     found = settings(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    os.environ.update(line.split("=", 1) for line in found["Environment"])
     os.umask(int(found["UMask"][-1], 8))
     files = min(int(found["LimitNOFILE"][-1]), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))

@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -76,6 +77,7 @@ def serve(link: socket.socket) -> list[str]:
             os.closerange(3, max(files) + 1)
             os.environ.clear()
             os.environ.update(request["environment"])
+            tempfile.tempdir = None  # found again, by the new environment
             os.chdir(request["directory"])
             signal.signal(signal.SIGINT, signal.default_int_handler)
             return [str(argument) for argument in request["arguments"]]

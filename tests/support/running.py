@@ -128,6 +128,8 @@ class Running:
                 }
             },
         }
+        if os.geteuid() != 0:
+            sections["sandbox"] = {"core_dumps": True}  # else tests may not look into /proc of the process
         for name, section in (settings or {}).items():
             sections.setdefault(name, {}).update(section)
         self.configure(sections)

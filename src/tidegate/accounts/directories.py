@@ -102,6 +102,7 @@ class Giver:
         storages: knows the kinds of storage on other hosts; see `endpoints`.
         endpoints: ``storage.allowed_endpoints``.
         given: the storage that the configuration itself gives to an account of a name, if it does.
+        outside: the reason why a directory cannot be reached by the server, None if it can; blocks.
     """
 
     base: str
@@ -110,6 +111,7 @@ class Giver:
     storages: StorageChecks | None = None
     endpoints: tuple[str, ...] = ()
     given: Callable[[str], StorageConfig | None] | None = None
+    outside: Callable[[str], str | None] | None = None
 
     async def check_account(self, folders: FolderReader, account: Account, stored: Account | None) -> None:
         """Return if they may give an account its home and the folders that it mounts.
@@ -239,7 +241,7 @@ class Giver:
             why = never_given(path, base=self.base, server_dir=str(self.server_dir), links=links)
             if why is not None:
                 return why
-        return None
+        return None if self.outside is None else self.outside(path)
 
     def _objection(self, path: str) -> str | None:
         """The reason why somebody without all permissions may not give out a directory; blocks."""

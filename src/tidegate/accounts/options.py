@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class AdministrationOptions:
         admin_bits: likewise of administrators.
         endpoints: hosts of storage that administrators without all permissions may give.
         commands: programs that event actions may run; None does not ask.
+        outside: the reason why a directory of the host cannot be reached by the server, None if it can.
         homes: storage in which new accounts that name no home get one; None leaves that to the rules.
     """
 
@@ -30,6 +32,7 @@ class AdministrationOptions:
     admin_bits: float = 0.0
     endpoints: tuple[str, ...] = ()
     homes: Homes | None = None
+    outside: Callable[[str], str | None] | None = None
     commands: tuple[str, ...] | None = None
 
     def giver(self, by: Actor) -> Giver:
@@ -41,4 +44,5 @@ class AdministrationOptions:
             storages=self.rules.storages,
             endpoints=self.endpoints,
             given=None if self.homes is None else self.homes.of,
+            outside=self.outside,
         )

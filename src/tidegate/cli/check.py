@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidegate.cli import flags
+from tidegate.cli.check_sandbox import homes_outside, sandbox
 from tidegate.cli.provider import load_settings, run
 from tidegate.cli.serve import DEFAULT_LOG
 from tidegate.cli.terminal import say
@@ -73,6 +74,7 @@ def check(
         _secrets,
         _cluster,
         _syslog,
+        sandbox,
     ):
         facts += inspect(loaded, problems)
     notes = _hook_notes(loaded)
@@ -81,6 +83,8 @@ def check(
 
         facts += run(check_tables(loaded, problems, notes))
     facts += run(_provider(loaded, problems, notes))
+    if loaded.settings.sandbox.mode != "off":
+        run(homes_outside(loaded, notes))
     if storage and not problems:
         from tidegate.cli.storage_trial import try_storages
 

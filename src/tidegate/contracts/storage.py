@@ -676,6 +676,7 @@ class StorageHost:
             to it; they are those of the moment of the call.
         observe: told of each request to a service, where that is counted: kind of storage, operation,
             seconds, and True if it worked; None where nothing is.
+        outside: the reason why a directory of this host cannot be reached by the server, None if it can.
     """
 
     umask: int = 0o022
@@ -685,6 +686,7 @@ class StorageHost:
     shared: dict[str, Any] = field(default_factory=dict, compare=False)
     host_keys: Callable[[], Sequence[str]] = tuple
     observe: Observe | None = None
+    outside: Callable[[str], str | None] | None = None
 
 
 class StorageKind(Protocol):

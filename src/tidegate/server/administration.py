@@ -28,6 +28,7 @@ from tidegate.events.batches import KeptUse
 from tidegate.events.documents import encode, name_of
 from tidegate.events.factory import create_sinks
 from tidegate.events.kinds import Event
+from tidegate.server.sandbox import sandbox_places
 from tidegate.server.secrets import sealing
 from tidegate.server.wiring import homes, password_hasher, record_rules, sink_uses
 from tidegate.store.contract import Provider
@@ -64,6 +65,7 @@ def administration(
 ) -> Administration:
     """The administration of a provider, by the configuration; what is left out does without a server."""
     validation = loaded.settings.data_provider.password_validation
+    places = sandbox_places(loaded)
     return Administration(
         provider,
         AdministrationOptions(
@@ -72,6 +74,7 @@ def administration(
             admin_bits=validation.admins.min_entropy,
             endpoints=tuple(loaded.settings.storage.allowed_endpoints),
             homes=homes(loaded),
+            outside=None if places is None else places.refusal,
             commands=tuple(loaded.settings.common.event_manager.enabled_commands),
         ),
         Needs(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tidegate.abc import ObjectRules, Publish, StorageHost
@@ -14,6 +15,7 @@ from tidegate.config.load import Loaded
 from tidegate.contracts.cluster import Live, LockLimits, LockTable
 from tidegate.model.door import DoorStatus
 from tidegate.resources import Ledger
+from tidegate.server.sandbox import sandbox_places
 from tidegate.vfs.context import VfsOptions
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def storage_host(
     """
     process_umask = read_umask()
     umask = loaded.settings.common.umask
+    places = sandbox_places(loaded)
     return StorageHost(
         umask=int(umask, 8) if umask else process_umask,
         journal_dir=journal,
@@ -60,6 +63,7 @@ def storage_host(
         objects=object_rules(loaded),
         host_keys=lambda: [text.split()[-1] for door in doors() for text in door.keys],
         observe=observe,
+        outside=None if places is None else partial(places.refusal, links=False),
     )
 
 

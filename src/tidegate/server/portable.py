@@ -25,6 +25,7 @@ from tidegate.logs import Log, open_log
 from tidegate.model import Account, Filters, StorageSpec
 from tidegate.server.app import App
 from tidegate.server.run import run_loop, until
+from tidegate.server.sandbox import enter
 from tidegate.server.ssh import ssh_plan
 from tidegate.server.wiring import storage_kinds
 
@@ -44,6 +45,7 @@ def share(options: PortableOptions) -> int:
     Raises:
         OperatorError: the port is taken, or the directory cannot be served.
     """
+    enter(Loaded(settings(options)))
     record = open_log(options.log)
     try:
         return run_loop(lambda: _share(options, record))

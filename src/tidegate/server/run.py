@@ -20,6 +20,7 @@ from tidegate.resources.descriptors import raise_descriptor_limit
 from tidegate.resources.huge_pages import use_huge_pages
 from tidegate.server.app import App
 from tidegate.server.quickstart import prepare
+from tidegate.server.sandbox import enter
 from tidegate.server.welcome import announce, count
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def serve(loaded: Loaded, options: ServeOptions) -> int:
     Raises:
         OperatorError: the server cannot start.
     """
+    notes = enter(loaded, options.log.file_path)
     syslog = None
     if loaded.settings.syslog.address:
         from tidegate.server.syslog import syslog_options
@@ -68,6 +70,8 @@ def serve(loaded: Loaded, options: ServeOptions) -> int:
         syslog = syslog_options(loaded)
     record = open_log(options.log, syslog)
     try:
+        for warns, text in notes:
+            log.log(logging.WARNING if warns else logging.INFO, "%s", text)
         return run_loop(lambda: _serve(loaded, options, record))
     finally:
         record.close()

@@ -36,7 +36,7 @@ _PROVIDER_KEYS_READ_AGAIN: Final = frozenset({"password_validation", "backups_pa
 
 _SECTIONS_READ_AT_START: Final = (
     "events", "cluster", "inspection", "identity", "storage", "limits", "mfa", "kms", "http", "command",
-    "hooks", "syslog",
+    "hooks", "syslog", "sandbox",
 )  # fmt: skip
 _HOOK_KEYS: Final = {
     "common": ("startup_hook", "post_connect_hook", "post_disconnect_hook"),

@@ -33,6 +33,7 @@ REASONS = {
     "looks into /proc",
     "only Linux has TCP_QUICKACK and tells what is on its way",
     "the client imports cgi, which Python 3.13 dropped",
+    "the kernel has no Landlock",
     "network namespaces need root",
     "network namespaces are not allowed here",
 }

@@ -12,6 +12,7 @@ from tidegate.abc import Backend, StorageHost, StorageKind
 from tidegate.backends.local.backend import LocalBackend
 from tidegate.backends.local.device import Devices
 from tidegate.backends.local.journal import sweep_journal
+from tidegate.errors import OperatorError
 from tidegate.model import StorageSpec
 
 
@@ -41,7 +42,14 @@ class LocalStorage:
         return (f"removed {swept.removed} uploads that a crash had left unfinished",)
 
     def build(self, spec: StorageSpec, _options: LocalOptions) -> Backend:
-        """The directory that the record names, created if missing."""
+        """The directory that the record names, created if missing.
+
+        Raises:
+            OperatorError: the server cannot reach it.
+        """
+        outside = self._host.outside
+        if outside is not None and (why := outside(spec.directory)) is not None:
+            raise OperatorError(f"{spec.directory} {why}")
         return LocalBackend(
             spec.directory,
             create=True,

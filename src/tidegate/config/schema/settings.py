@@ -21,6 +21,7 @@ from tidegate.config.schema.kms import KmsKeys
 from tidegate.config.schema.limits import LimitKeys
 from tidegate.config.schema.mfa import Mfa
 from tidegate.config.schema.outgoing import CommandKeys, HookKeys, HttpKeys
+from tidegate.config.schema.sandbox import SandboxKeys
 from tidegate.config.schema.sftpd import Sftpd
 from tidegate.config.schema.storage import StorageKeys
 from tidegate.config.schema.syslog import SyslogKeys
@@ -51,6 +52,7 @@ class Settings(Section):
     http: HttpKeys = key(HttpKeys(), "Calls to HTTP services of the operator.")
     command: CommandKeys = key(CommandKeys(), "Calls to programs of the operator.")
     hooks: HookKeys = key(HookKeys(), "Hooks of logins and connections.")
+    sandbox: SandboxKeys = key(SandboxKeys(), "What the server's own process may reach.")
     limits: LimitKeys = key(LimitKeys(), "What all clients together, one account or one source may use up.")
 
     @property
@@ -88,6 +90,18 @@ class Settings(Section):
         wrong = [name for name, mode in modes.items() if mode and not self.common.proxy_protocol]
         if wrong:
             raise ValueError(f"{wrong[0]}.proxy_mode 1 needs common.proxy_protocol and common.proxy_allowed")
+        return self
+
+    @model_validator(mode="after")
+    def _confinement_is_possible(self) -> Settings:
+        if self.sandbox.mode != "off":
+            if not self.sandbox.no_new_privileges:
+                raise ValueError("sandbox.mode needs sandbox.no_new_privileges")
+            if self.sftpd.programs.confinement == "strict":
+                raise ValueError(
+                    "sandbox.mode is not possible with sftpd.programs.confinement 'strict': in a sandbox no "
+                    "namespace can be made"
+                )
         return self
 
     telemetry: Telemetry = key(Telemetry(), "Metrics and health, for monitoring.")

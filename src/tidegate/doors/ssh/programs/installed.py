@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from tidegate.doors.ssh.programs.confine import SYSTEM
+from tidegate.confinement.confine import SYSTEM
 from tidegate.errors import Unsupported
 
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
@@ -31,7 +31,7 @@ class Installed:
     Attributes:
         path: of the program, without links.
         execute: files and directories that have to be executable: the program, its parts, its loader.
-        system: directories outside `confine.SYSTEM` that it is read from.
+        system: directories outside `confinement.confine.SYSTEM` that it is read from.
     """
 
     path: str

@@ -20,12 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tidegate.confinement import confine
 from tidegate.doors.ssh.programs.installed import PATH, Installed
 from tidegate.doors.ssh.programs.options import ProgramOptions
 from tidegate.errors import StorageFailed, Unsupported
 from tidegate.vfs.api import ProgramRun
 
-SCRIPT: Final = Path(__file__).with_name("confine.py")
+SCRIPT: Final = Path(confine.__file__)
 
 START_SECONDS: Final = 20.0
 """Seconds that the confinement may take."""

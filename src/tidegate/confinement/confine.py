@@ -3,8 +3,8 @@
 
 This is a script, not a module to import: `tidegate.doors.ssh.programs.process` runs it with ``python -I -S``
 in a process of its own, because what it does cannot be undone and must not happen between fork and exec of a
-process with threads. It imports the standard library only. Argument: a descriptor of a JSON document, see
-`Order`.
+process with threads. It imports the standard library and `landlock`, which lies beside it. Argument: a
+descriptor of a JSON document, see `Order`.
 
 In this order:
 
@@ -20,8 +20,6 @@ In this order:
 
 If a step fails, its error is written to the descriptor ``report``, and nothing is started. Nothing written to
 it, and its end, mean that the program runs; one line ``ok ...`` tells how it is confined before that.
-
-Long, because it can import nothing of ours.
 """
 
 from __future__ import annotations
@@ -34,15 +32,21 @@ import signal
 import stat
 import struct
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if (
+    not TYPE_CHECKING and __name__ == "__main__"
+):  # nothing of ours is on the path of modules: it is beside this file
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    import landlock
+else:
+    from tidegate.confinement import landlock
 
 HOME: Final = "/home"
 """The directory that holds the directories in a namespace of its own."""
 
-SYSTEM: Final = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/nix/store", "/gnu/store")
-"""Directories of programs and libraries; those that exist can be read."""
+SYSTEM: Final = landlock.SYSTEM
 
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")
 CACHE: Final = "/etc/ld.so.cache"
@@ -53,7 +57,6 @@ STAGING: Final = ("/tmp", "/run", "/var", "/mnt", "/opt")  # noqa: S108  a mount
 
 # linux/prctl.h
 PR_SET_PDEATHSIG: Final = 1
-PR_SET_NO_NEW_PRIVS: Final = 38
 PR_CAPBSET_DROP: Final = 24
 # linux/sched.h
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
@@ -65,30 +68,12 @@ MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 0x1, 0x2, 0x4
 AT_RECURSIVE = 0x8000
 AT_FDCWD = -100
 
-NR_LANDLOCK_CREATE, NR_LANDLOCK_ADD, NR_LANDLOCK_RESTRICT = 444, 445, 446
 NR_MOUNT_SETATTR = 442
 """The same on every architecture since Linux 5.6, but for alpha."""
 NR_PIVOT_ROOT: Final = {
     "x86_64": 155, "aarch64": 41, "riscv64": 41, "armv7l": 218, "ppc64le": 203, "s390x": 217,
     "loongarch64": 41,
 }  # fmt: skip
-
-# linux/landlock.h
-EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, REMOVE_DIR, REMOVE_FILE = (1 << bit for bit in range(6))
-MAKE_CHAR, MAKE_DIR, MAKE_REG, MAKE_SOCK, MAKE_FIFO, MAKE_BLOCK, MAKE_SYM = (1 << bit for bit in range(6, 13))
-REFER, TRUNCATE, IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
-BY_ABI: Final = (0, (1 << 13) - 1, (1 << 14) - 1, (1 << 15) - 1, (1 << 15) - 1, (1 << 16) - 1)
-"""Rights on files that a version of Landlock handles; the last one is that of all later ones."""
-NET_ABI, NET = 4, 3
-SCOPE_ABI, SCOPES = 6, 3
-RULE_PATH_BENEATH = 1
-
-READ: Final = READ_FILE | READ_DIR
-CHANGE: Final = (
-    READ | WRITE_FILE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SYM | REFER | TRUNCATE
-)
-ON_FILES: Final = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | IOCTL_DEV
-"""Rights that a rule about a file may hold."""
 
 # linux/capability.h
 CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID = 0, 1, 3, 4
@@ -266,49 +251,17 @@ def held() -> set[int]:
     return {bit for bit in range(LAST_CAPABILITY + 1) if mask >> bit & 1}
 
 
-def landlock_version() -> int:
-    """The version of Landlock in this kernel; 0 if there is none, or it is off."""
-    return max(0, int(libc.syscall(NR_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)))
-
-
 def restrict(order: Order, version: int) -> None:
     """Enforce a Landlock ruleset on this process."""
-    handled = BY_ABI[min(version, len(BY_ABI) - 1)]
-    block = struct.pack(
-        "=QQQ", handled, NET if version >= NET_ABI else 0, SCOPES if version >= SCOPE_ABI else 0
-    )
-    size = 24 if version >= SCOPE_ABI else 16 if version >= NET_ABI else 8
-    ruleset = call(
-        "landlock_create_ruleset",
-        libc.syscall(NR_LANDLOCK_CREATE, block[:size], ctypes.c_size_t(size), 0),
+    ruleset = landlock.Ruleset(
+        version, network=True, scopes=landlock.SCOPE_ABSTRACT_SOCKETS | landlock.SCOPE_SIGNALS
     )
     for item in order["directories"]:
-        allow(ruleset, item["fd"], (CHANGE if item["writes"] else READ) & handled)
-    readable = (*SYSTEM, *order.get("system", ()), CACHE)
-    allow_paths(ruleset, readable, READ & handled)
-    allow_paths(ruleset, order["execute"], (EXECUTE | READ) & handled)
-    allow_paths(ruleset, DEVICES, (READ_FILE | WRITE_FILE) & handled)
-    call("landlock_restrict_self", libc.syscall(NR_LANDLOCK_RESTRICT, ruleset, 0))
-    os.close(ruleset)
-
-
-def allow_paths(ruleset: int, paths: Iterable[str], rights: int) -> None:
-    """Rules for those paths that exist."""
-    for path in paths:
-        try:
-            fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except OSError:
-            continue
-        allow(ruleset, fd, rights)
-        os.close(fd)
-
-
-def allow(ruleset: int, fd: int, rights: int) -> None:
-    """A rule for what a descriptor leads to, and everything below it."""
-    if not stat.S_ISDIR(os.fstat(fd).st_mode):
-        rights &= ON_FILES
-    rule = struct.pack("=Qi", rights, fd)
-    call("landlock_add_rule", libc.syscall(NR_LANDLOCK_ADD, ruleset, RULE_PATH_BENEATH, rule, 0))
+        ruleset.allow(item["fd"], landlock.CHANGE if item["writes"] else landlock.READ)
+    ruleset.allow_paths((*SYSTEM, *order.get("system", ()), CACHE), landlock.READ)
+    ruleset.allow_paths(order["execute"], landlock.EXECUTE | landlock.READ)
+    ruleset.allow_paths(DEVICES, landlock.READ_FILE | landlock.WRITE_FILE)
+    ruleset.enforce()
 
 
 # -- all of it -----------------------------------------------------------------------------------------------
@@ -318,7 +271,7 @@ def confine(order: Order) -> str:
     """Everything but execve; returns how the process is confined."""
     os.umask(order["umask"])
     os.nice(order["nice"])
-    version = landlock_version()
+    version = landlock.version()
     if not version and order["landlock"] == "required":
         raise Refused("this system has no Landlock")
     place = "none"
@@ -337,7 +290,7 @@ def confine(order: Order) -> str:
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (value, value))
     drop(order)
-    call("prctl", libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    landlock.forbid_new_privileges()
     if version:
         restrict(order, version)
     for item in order["directories"]:
