@@ -27,6 +27,7 @@ from tests.support.web_world import PASSWORD, WebWorld, web_world
 
 from tidegate.accounts.actor import Actor, Channel
 from tidegate.errors import AlreadyExists
+from tidegate.model.listed import ListKind
 from tidegate.store.documents import decode_account
 from tidegate.web.admin.registry import all_pages
 
@@ -240,7 +241,7 @@ PATHS: Final = [
     *(page.path for page in all_pages() if page.nav is not None),
     "/new-user", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
     "/new-group", "/groups/axe", "/roles/axe", "/roles/axe/delete", "/new-folder", "/groups?q=nothing",
-    "/new-admin", "/admins/mara", "/admins/mara/delete", "/new-api-key",
+    "/lists?list=defender", "/bans?q=nothing", "/new-admin", "/admins/mara", "/admins/mara/delete", "/new-api-key",
     "/connections/c-axe-0", "/explain?user=axe&op=upload&path=/x", "/explain/connect?ip=192.0.2.7",
 ]  # fmt: skip
 
@@ -253,6 +254,10 @@ async def test_axe_finds_nothing_and_no_page_scrolls_sideways(desk: Desk, scheme
     for verbs in (administration.groups, administration.roles):
         with contextlib.suppress(AlreadyExists):
             await verbs.add({"name": "axe"}, by=by)
+    for kind in ListKind:
+        with contextlib.suppress(AlreadyExists):
+            await administration.lists.add({"type": int(kind), "ipornet": "192.0.2.7"}, by=by)
+    await services_of(desk.world.app).defence.refresh()  # type: ignore[union-attr]
     connection = await connect(desk.world, "axe")
     connection.transfers.add(Moving("/in/axe.bin", 100))
     source = AXE.read_text(encoding="utf-8")

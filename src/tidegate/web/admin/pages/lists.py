@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists of addresses: who may connect, who is never banned or never gets in, whom no rate limiter holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from tidegate.accounts.lists import ends_at
+from tidegate.errors import AlreadyExists, BadRecord, NotFound
+from tidegate.model.address import parse_address
+from tidegate.model.listed import PROTOCOLS, ListEntry, ListKind, ListMode, entry_name
+from tidegate.web.admin.record_pages import sentence
+from tidegate.web.admin.registry import Nav, Page
+from tidegate.web.admin.rendering import count, exact, url
+from tidegate.web.admin.visit import Visit
+
+ROWS: Final = 50
+CHUNK: Final = 500
+SCANNED: Final = 50_000
+"""Entries of all lists that one page looks at."""
+LISTS: Final = {
+    "allow": (ListKind.ALLOW, "Allow list", "Who may connect at all, while common.allowlist_status is 1."),
+    "defender": (ListKind.DEFENDER, "Defender list", "Who is never banned, and who never gets in."),
+    "rate-safe": (ListKind.RATE_SAFE, "Rate limit safe list", "Whom no rate limiter holds."),
+}
+
+
+def _chosen(word: str) -> str:
+    return word if word in LISTS else "allow"
+
+
+async def show(visit: Visit) -> Response:
+    """A page of one list."""
+    return await _page(visit, _chosen(visit.query("list", longest=16)), {})
+
+
+async def _page(visit: Visit, chosen: str, errors: Mapping[str, str]) -> Response:
+    kind, title, lede = LISTS[chosen]
+    text, given = visit.query("q").strip(), visit.query("first", longest=8)
+    first = int(given) if given.isascii() and given.isdigit() else 0
+    found, whole = await _found(visit, kind, text, first)
+    context = {
+        "chosen": chosen,
+        "title": title,
+        "lede": lede,
+        "tabs": [(url("lists", list=word), one[1], word == chosen) for word, one in LISTS.items()],
+        "rows": [_row(entry) for entry in found[:ROWS]],
+        "text": text,
+        "whole": whole,
+        "scanned": count(SCANNED),
+        "shown": f"{count(first + 1)} to {count(first + len(found[:ROWS]))}",
+        "before": url("lists", list=chosen, q=text, first=max(first - ROWS, 0)) if first else "",
+        "after": url("lists", list=chosen, q=text, first=first + ROWS) if len(found) > ROWS else "",
+        "errors": errors,
+        "values": visit.form,
+        "ticked": visit.form.all("protocols"),
+        "protocols": tuple(PROTOCOLS),
+    }
+    return visit.html("lists.html", context, status=400 if errors else 200)
+
+
+async def _found(visit: Visit, kind: int, text: str, first: int) -> tuple[list[ListEntry], bool]:
+    """A page of a list and one entry more, and whether all entries were looked at."""
+    found: list[ListEntry] = []
+    address = parse_address(text) if text else None
+    for offset in range(0, SCANNED, CHUNK):
+        page = await visit.services.provider.list_entries(offset=offset, limit=CHUNK)
+        within = str(address) if address else ""
+        found += [one for one in page if one.type == kind and (not text or _matches(one, text, within))]
+        if len(page) < CHUNK or len(found) > first + ROWS:
+            return found[first : first + ROWS + 1], True
+    return found[first : first + ROWS + 1], False
+
+
+def _matches(entry: ListEntry, text: str, address: str) -> bool:
+    if address and ip_address(address) in ip_network(entry.ipornet):
+        return True
+    return text.casefold() in f"{entry.ipornet}\n{entry.description}".casefold()
+
+
+def _row(entry: ListEntry) -> dict[str, Any]:
+    protocols = [name for name, bit in PROTOCOLS.items() if entry.protocols & bit]
+    over = 0 < entry.expires_at <= time.time_ns() // 1_000_000
+    return {
+        "entry": entry,
+        "mode": "never gets in" if entry.mode == ListMode.DENY else "never banned",
+        "protocols": ", ".join(protocols) or "all protocols",
+        "until": "is over" if over else exact(entry.expires_at) if entry.expires_at else "for good",
+        "over": over,
+    }
+
+
+async def add(visit: Visit) -> Response:
+    """Add an entry to a list."""
+    form, chosen = visit.form, _chosen(visit.form["list"])
+    kind = LISTS[chosen][0]
+    try:
+        document = {
+            "type": int(kind),
+            "ipornet": form.text("network"),
+            "mode": int(ListMode.DENY if form["mode"] == "deny" and chosen == "defender" else ListMode.ALLOW),
+            "protocols": sum(PROTOCOLS[name] for name in set(form.all("protocols")) if name in PROTOCOLS),
+            "description": form.text("description"),
+            "expires_at": ends_at(form.text("until"), "until"),
+        }
+        stored = await visit.services.administration.lists.add(document, by=visit.actor)
+    except BadRecord as error:
+        name = {"ipornet": "network", "expires_at": "until"}.get(error.field, error.field)
+        return await _page(visit, chosen, {name: sentence(error.what)})
+    except AlreadyExists:
+        return await _page(visit, chosen, {"network": "It is on this list already."})
+    await _changed(visit)
+    return visit.go("lists", list=chosen, done=f"{stored.ipornet} is on the list.")
+
+
+async def remove(visit: Visit) -> Response:
+    """Take an entry from a list.
+
+    Raises:
+        NotFound: it is not on the list any more.
+    """
+    chosen, network = _chosen(visit.form["list"]), visit.form.text("network")[:64]
+    name = entry_name(LISTS[chosen][0], network)
+    try:
+        await visit.services.administration.lists.remove(name, by=visit.actor)
+    except NotFound:
+        raise NotFound(f"{network} is not on this list any more; somebody else has removed it") from None
+    await _changed(visit)
+    return visit.go("lists", list=chosen, done=f"{network} is not on the list any more.")
+
+
+async def _changed(visit: Visit) -> None:
+    if visit.services.defence is not None:
+        await visit.services.defence.refresh()
+
+
+PAGES: Final = (
+    Page(
+        path="/lists",
+        show=show,
+        needs="manage_ip_lists",
+        nav=Nav(group="Defence", label="Lists", icon="list-filter", order=20),
+    ),
+    Page(path="/lists/add", act=add, needs="manage_ip_lists"),
+    Page(path="/lists/remove", act=remove, needs="manage_ip_lists"),
+)
