@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel
 
 from tidegate.confinement import landlock
+from tidegate.confinement.environment import hide_environment
 from tidegate.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def enter(loaded: Loaded, log_file: str = "") -> list[tuple[bool, str]]:
         if keys.mode == "on":
             raise ConfigError([Problem("sandbox.mode", "there are sandboxes on Linux only")])
         return []
+    hide_environment()
     if not keys.core_dumps:
         _forbid_core_dumps()
     if keys.no_new_privileges:
@@ -196,6 +198,8 @@ def _working(loaded: Loaded, log_file: str) -> Iterator[str]:
         yield os.path.dirname(log_file)
     if provider.backups_path:
         yield str(loaded.resolve(provider.backups_path))
+    if quarantine := loaded.settings.inspection.quarantine.directory:
+        yield str(loaded.resolve(quarantine))
     if provider.driver in ("sqlite", "bolt") and provider.name:
         yield str(loaded.resolve(provider.name).parent)
     for sink in loaded.settings.events.sinks:

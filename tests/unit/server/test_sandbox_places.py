@@ -84,6 +84,7 @@ def test_what_is_worked_in_may_be_changed_and_is_no_place_for_homes(tmp_path: Pa
             tmp_path,
             sandbox={"mode": "on"},
             data_provider={"name": tmp_path / "db" / "t.db", "backups_path": tmp_path / "dumps"},
+            inspection={"quarantine__directory": tmp_path / "apart"},
         ),
         str(tmp_path / "log" / "t.log"),
     )
@@ -91,7 +92,7 @@ def test_what_is_worked_in_may_be_changed_and_is_no_place_for_homes(tmp_path: Pa
     assert found is not None
     assert found.homes == (str(tmp_path / "config"),)
     assert set(found.writable) == {
-        str(tmp_path / name) for name in ("config", "temporary", "db", "dumps", "log")
+        str(tmp_path / name) for name in ("config", "temporary", "db", "dumps", "log", "apart")
     }
 
 
