@@ -28,6 +28,7 @@ from tests.support.web_world import PASSWORD, WebWorld, web_world
 from tidegate.accounts.actor import Actor, Channel
 from tidegate.errors import AlreadyExists
 from tidegate.model.listed import ListKind
+from tidegate.store.deliveries import Delivery
 from tidegate.store.documents import decode_account
 from tidegate.web.admin.registry import all_pages
 
@@ -241,7 +242,7 @@ PATHS: Final = [
     *(page.path for page in all_pages() if page.nav is not None),
     "/new-user", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
     "/new-group", "/groups/axe", "/roles/axe", "/roles/axe/delete", "/new-folder", "/groups?q=nothing",
-    "/lists?list=defender", "/bans?q=nothing", "/new-admin", "/admins/mara", "/admins/mara/delete", "/new-api-key",
+    "/lists?list=defender", "/bans?q=nothing", "/rules/axe", "/actions/axe", "/new-rule", "/deliveries/drop", "/new-admin", "/admins/mara", "/admins/mara/delete", "/new-api-key",
     "/connections/c-axe-0", "/explain?user=axe&op=upload&path=/x", "/explain/connect?ip=192.0.2.7",
 ]  # fmt: skip
 
@@ -254,6 +255,17 @@ async def test_axe_finds_nothing_and_no_page_scrolls_sideways(desk: Desk, scheme
     for verbs in (administration.groups, administration.roles):
         with contextlib.suppress(AlreadyExists):
             await verbs.add({"name": "axe"}, by=by)
+    config = {"endpoint": "http://127.0.0.1:1/", "method": "POST", "timeout": 10}
+    uses = [{"name": "axe", "order": 1}]
+    with contextlib.suppress(AlreadyExists):
+        await administration.event_actions.add(
+            {"name": "axe", "type": 1, "options": {"http_config": config}}, by=by
+        )
+        await administration.event_rules.add(
+            {"name": "axe", "status": 0, "trigger": 6, "conditions": {}, "actions": uses}, by=by
+        )
+        row = Delivery(id="axe", rule="axe", facts="{}", state="dead", error="it is axed", created_at=1)
+        await desk.world.app.provider.deliveries.add([row])
     for kind in ListKind:
         with contextlib.suppress(AlreadyExists):
             await administration.lists.add({"type": int(kind), "ipornet": "192.0.2.7"}, by=by)

@@ -73,6 +73,8 @@ def put(document: dict[str, Any], field: UserField, given: Sequence[str]) -> Non
                 value = bool(given)
             case "switch":
                 value = 1 if given else 0
+            case "code":
+                value = int(text) if text in {code for code, _ in field.choices} else text[:40]
             case "denied":
                 value = [word for word, _ in field.choices if word not in given]
             case "checks":
@@ -89,7 +91,10 @@ def put(document: dict[str, Any], field: UserField, given: Sequence[str]) -> Non
     place = document
     for key in inner:
         place = place.setdefault(key, {})
-    place[last] = value
+    if field.kind == "json" and value is None:
+        place.pop(last, None)
+    else:
+        place[last] = value
 
 
 def _json(text: str) -> Any:

@@ -70,9 +70,10 @@ class Records:
         row: a record for the list.
         lede: sentence below the title of the list.
         empty: title and text of the empty list, and a command that makes the first one.
-        template: of the form.
+        template: of the form; `list_template` of the list.
         more: further values for the form; what stands in ``used_by`` keeps the record from going.
         gone: sentence about what goes with a record.
+        changed: called after every change.
     """
 
     path: str
@@ -90,8 +91,10 @@ class Records:
     lede: str
     empty: tuple[str, str, str]
     template: str = "record.html"
+    list_template: str = "records.html"
     more: Callable[[Visit, Any | None], Awaitable[Mapping[str, Any]]]
     gone: str = ""
+    changed: Callable[[Visit], Awaitable[None]] | None = None
 
     @property
     def title(self) -> str:
@@ -135,8 +138,18 @@ class Records:
             "whole": whole,
             "before": url(self.path, q=text, first=max(first - ROWS, 0)) if first else "",
             "after": url(self.path, q=text, first=first + ROWS) if more else "",
+            **await self.list_more(visit),
         }
-        return visit.html("records_rows.html" if visit.partial else "records.html", context)
+        return visit.html("records_rows.html" if visit.partial else self.list_template, context)
+
+    async def list_more(self, visit: Visit) -> Mapping[str, Any]:
+        """Further values for the list."""
+        del visit
+        return {}
+
+    async def _after(self, visit: Visit) -> None:
+        if self.changed is not None:
+            await self.changed(visit)
 
     async def _found(self, visit: Visit, text: str, first: int) -> tuple[Sequence[Any], bool]:
         """A page and one record more, and whether all records were looked at."""
@@ -206,6 +219,7 @@ class Records:
             stored = await self.verbs(visit).add(document, by=visit.actor, **self._password(visit))
         except (BadRecord, AlreadyExists, Denied, InvalidArgument) as error:
             return await self._again(visit, None, values, before, error)
+        await self._after(visit)
         name = self._name(stored)
         return visit.go(self.path, name, done=f"{name} is added.")
 
@@ -225,6 +239,7 @@ class Records:
             return await self._conflict(visit, before, values, error)
         except (BadRecord, Denied, InvalidArgument) as error:
             return await self._again(visit, record, values, before, error)
+        await self._after(visit)
         labels = sorted({self.form.label(one) for one in names} | set(password))
         what = ", ".join(labels) if len(labels) <= 4 else f"{len(labels)} fields"
         return visit.go(self.path, name, done=f"{self.label(record)} is saved: {what}.")
@@ -294,6 +309,7 @@ class Records:
         except Outdated:
             text = f"Somebody else has changed this {self.noun} meanwhile. Nothing is deleted."
             return await self.confirm_delete(visit, text)
+        await self._after(visit)
         return visit.go(self.path, done=f"{self.label(removed)} is deleted.")
 
 

@@ -19,13 +19,14 @@ Kind = Literal[
     "flag",
     "switch",
     "choice",
+    "code",
     "denied",
     "secret",
     "checks",
     "json",
 ]
 """Forms of a value: ``lines`` is a list, one item a line; ``denied`` a list of what is not ticked, ``checks``
-of what is; ``switch`` is 1 or 0."""
+of what is; ``switch`` is 1 or 0, ``code`` a choice of numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

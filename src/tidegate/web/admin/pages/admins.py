@@ -166,7 +166,7 @@ KEYS: Final = ApiKeyPages(
                 name="scope",
                 path="scope",
                 label="Acts as",
-                kind="choice",
+                kind="code",
                 section="record",
                 choices=(("1", "an administrator"), ("2", "a user")),
             ),
