@@ -31,7 +31,8 @@ def program() -> str:
     started = Path(sys.argv[0]).absolute()
     if started.name != "tidegate" or shutil.which("tidegate") or not started.is_file():
         return "tidegate"
-    return near(started)
+    shown = near(started)
+    return shown if "/" in shown else f"./{shown}"
 
 
 def near(path: Path) -> str:

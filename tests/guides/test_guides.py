@@ -42,6 +42,9 @@ LEFT_OUT = {
         "builds from the clone with packages from an index; tests/package runs it",
         "needs the wheels of a release; tests/package/test_package_release.py installs from them",
     ],
+    "docs/how_to/one-file.md": [
+        "needs the file of a release; tests/package/test_package_one_file.py shares a directory with it"
+    ],
     "docs/how_to/run-under-systemd.md": [
         "makes a user, and an environment from a package index",
         "needs systemd as process 1; tests/unit/project/test_docs_links.py verifies the unit",

@@ -40,6 +40,7 @@ class ExplainFlags:
             "--op",
             help="What they want: list, upload, download, delete, rename, git_push, rsync_read, ...",
             show_default=False,
+            autocompletion=names.operations,
         ),
     ] = ""
     connect: Annotated[
@@ -59,6 +60,7 @@ class ExplainFlags:
         typer.Option(
             "--protocol",
             help="SFTP, SCP, SSH for another SSH command, FTP (in the clear), FTPS (FTP by TLS), DAV, DAVS.",
+            autocompletion=names.protocols,
         ),
     ] = "SFTP"
     target: Annotated[str | None, typer.Option("--target", help="Second path of a rename, copy or link.")] = (

@@ -154,7 +154,9 @@ FolderName = Annotated[
 GroupName = Annotated[
     str, typer.Argument(help="Name of the group.", show_default=False, autocompletion=names.groups)
 ]
-RoleName = Annotated[str, typer.Argument(help="Name of the role.", show_default=False)]
+RoleName = Annotated[
+    str, typer.Argument(help="Name of the role.", show_default=False, autocompletion=names.roles)
+]
 Groups = Annotated[
     list[str] | None,
     typer.Option(
@@ -162,11 +164,12 @@ Groups = Annotated[
         metavar="NAME[:KIND]",
         help="Group of the account; kind primary (without one), secondary or membership. Repeatable; "
         "replaces all, an empty one removes them.",
+        autocompletion=names.groups,
     ),
 ]
 RoleOf = Annotated[
     str | None,
-    typer.Option("--role", metavar="NAME", help="Role; an empty one removes it."),
+    typer.Option("--role", metavar="NAME", help="Role; an empty one removes it.", autocompletion=names.roles),
 ]
 AdminName = Annotated[
     str, typer.Argument(help="Name of the administrator.", show_default=False, autocompletion=names.admins)
@@ -196,6 +199,7 @@ Permissions = Annotated[
         help="What is allowed in a directory and below, for "
         "instance /:* for everything or /in:list,upload. Repeat for more directories; "
         "the nearest one counts. A new user may list and download.",
+        autocompletion=names.permissions,
     ),
 ]
 Keys = Annotated[

@@ -47,7 +47,6 @@ COMMANDS: Final = {
     "quarantine": ("quarantine", "app"),
     "explain": ("explain", "explain"),
     "check": ("check", "check"),
-    "status": ("status", "status"),
     "config": ("show", "app"),
     "initprovider": ("schema", "initprovider"),
     "revertprovider": ("schema", "revertprovider"),
@@ -141,6 +140,10 @@ def _root(
 def run(args: list[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
     args = sys.argv[1:] if args is None else args
+    if os.environ.get("_TIDEGATE_COMPLETE") == "words":
+        from tidegate.cli.completion import answer
+
+        return answer(app)
     if args and args[0] in _COMPLETION and len(args) == 2:
         return _completion(*args)
     debug = os.environ.get("TIDEGATE_DEBUG", "") not in ("", "0")
@@ -192,7 +195,11 @@ def _completion(flag: str, shell: str) -> int:
     from typer import _completion_shared as made
     from typer._completion_classes import completion_init
 
+    from tidegate.cli.completion import SCRIPTS
+
     completion_init()
+    # Ours hold percent signs, and the parser fills in its own by them.
+    made._completion_scripts.update({name: text.replace("%", "%%") for name, text in SCRIPTS.items()})  # noqa: SLF001
     shells = [known.value for known in made.Shells]
     if shell not in shells:
         return _fail(f"{flag}: {shell!r} is not one of {', '.join(shells)}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Completion of names at a shell: of accounts, folders, administrators. Never an error, never a question."""
+"""Words for completion at a shell: stored names, permissions, operations. Never an error or a question."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from tidegate.store.contract import Provider
 
@@ -20,6 +20,8 @@ PAGE: Final = 500
 
 READ: Final = 5_000
 """records that are looked at, so that a key press does not wait for a whole database"""
+
+PROTOCOLS: Final = ("SFTP", "SCP", "SSH", "FTP", "FTPS", "DAV", "DAVS")
 
 
 def users(ctx: Any, incomplete: str) -> list[str]:
@@ -45,6 +47,15 @@ def groups(ctx: Any, incomplete: str) -> list[str]:
 
     async def page(provider: Provider, offset: int) -> list[str]:
         return [group.name for group in await provider.groups(offset=offset, limit=PAGE)]
+
+    return _begin(ctx, incomplete, page)
+
+
+def roles(ctx: Any, incomplete: str) -> list[str]:
+    """Roles whose names begin so."""
+
+    async def page(provider: Provider, offset: int) -> list[str]:
+        return [role.name for role in await provider.roles(offset=offset, limit=PAGE)]
 
     return _begin(ctx, incomplete, page)
 
@@ -87,3 +98,39 @@ def _begin(ctx: Any, incomplete: str, page: Callable[[Provider, int], Awaitable[
         return run(work())
     except Exception:
         return []
+
+
+# --- words that do not depend on the database --------------------------------------------------------------
+
+
+def permissions(incomplete: str) -> list[str]:
+    """``/DIR:NAMES`` with one name more; none before the colon."""
+    from tidegate.model.intent import Permission
+
+    directory, colon, names = incomplete.partition(":")
+    if not colon:
+        return []
+    before, comma, begun = names.rpartition(",")
+    have = set(before.split(","))
+    return [
+        f"{directory}:{before}{comma}{name}"
+        for name in Permission
+        if name.startswith(begun) and name not in have
+    ]
+
+
+def operations(incomplete: str) -> list[str]:
+    """Operations that `explain` knows; its synonyms are not offered."""
+    from tidegate.model.intent import Intent
+    from tidegate.model.program import ProgramUse
+
+    return _beginning((*Intent, "delete", "rename", *ProgramUse), incomplete)
+
+
+def protocols(incomplete: str) -> list[str]:
+    """Protocols as `explain` spells them."""
+    return _beginning(PROTOCOLS, incomplete)
+
+
+def _beginning(words: Iterable[str], incomplete: str) -> list[str]:
+    return sorted({word for word in words if word.startswith(incomplete)})

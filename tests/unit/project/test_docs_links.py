@@ -126,6 +126,8 @@ def refuse(words: list[str], *, whole: bool) -> str | None:
     if whole:
         try:
             command.make_context("tidegate", rest)
+        except SystemExit:  # it has printed what was asked for
+            return None
         except Exception as error:
             return str(getattr(error, "message", "")) or type(error).__name__
         return None
