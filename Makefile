@@ -60,7 +60,7 @@ test-newest: $(VENV)/.base
 release: .venv-release/.done
 	.venv-release/bin/python tools/release.py
 
-package-test: $(VENV)/.test .venv-release/.done
+package-test: $(VENV)/.test release
 	$(BIN)/python -m pytest -m package tests/package
 
 soak: $(VENV)/.test

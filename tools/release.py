@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import one_file
 from requirements_of import requirements
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +23,7 @@ EXTRAS = ("s3", "azure", "gcs", "geoip", "dnsbl")
 """Of the package; what only tests and checks need is in no list of components."""
 
 SBOM = "sbom.cdx.json"
-PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+PIP = ("-m", "pip", "--disable-pip-version-check")
 
 
 def run(*words: str | Path, cwd: Path = ROOT) -> str:
@@ -39,11 +40,11 @@ def clone(target: Path) -> Path:
     return target
 
 
-def fetch_wheels(tree: Path, wheels: Path) -> None:
-    """Pinned wheels of all that the package needs, for the Python that runs this; no source archives."""
-    wheels.mkdir(parents=True)
+def fetch_wheels(tree: Path, wheels: Path, python: str = sys.executable) -> None:
+    """Pinned wheels of all that the package needs, for one Python; no source archives."""
+    wheels.mkdir(parents=True, exist_ok=True)
     run(
-        *(*PIP, "download", "--quiet", "--dest", wheels, "--only-binary", ":all:"),
+        *(python, *PIP, "download", "--quiet", "--dest", wheels, "--only-binary", ":all:"),
         *("--constraint", "constraints.txt", *needed(tree)),
         cwd=tree,
     )
@@ -59,7 +60,7 @@ def describe(tree: Path, wheels: Path, place: Path) -> None:
     environment = place / "components"
     run(sys.executable, "-m", "venv", environment)
     python = environment / "bin" / "python"
-    pip = (python, "-m", "pip", "--disable-pip-version-check")
+    pip = (python, *PIP)
     run(*pip, "install", "--quiet", "--no-index", "--find-links", wheels, *needed(tree), cwd=tree)
     run(*pip, "uninstall", "--quiet", "--yes", "setuptools", "pip")
     run(
@@ -98,7 +99,7 @@ def step(text: str) -> Iterator[None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", type=Path, default=ROOT / "dist", help="made anew")
-    parser.add_argument("--without-wheels", action="store_true", help="no wheels, no list of components")
+    parser.add_argument("--without-wheels", action="store_true", help="the two archives only")
     options = parser.parse_args()
     if changed := run("git", "status", "--porcelain"):
         sys.exit(f"The tree holds changes; a release is made of a commit:\n{changed}")
@@ -122,10 +123,24 @@ def main() -> None:
         with step("checking"):
             run(sys.executable, "-m", "twine", "check", "--strict", *built)
         target.mkdir(parents=True, exist_ok=True)
+        if not options.without_wheels:
+            with step("writing manual pages and completions"):
+                run(
+                    *("env", f"PYTHONPATH={next(one for one in built if one.suffix == '.whl')}"),
+                    *(place / "components" / "bin" / "python", trees[0] / "tools" / "man_pages.py"),
+                    target / "share",
+                )
         for one in built:
             shutil.copy(one, target)
             if one.suffix == ".whl" and (target / "wheels").exists():
                 shutil.copy(one, target / "wheels")
+        if not options.without_wheels:
+            pythons = one_file.interpreters()
+            with step(f"making one file for {len(pythons)} Pythons"):
+                for python in pythons:
+                    fetch_wheels(trees[0], place / "wheels", python)
+                shutil.copy(next(target.glob("*.whl")), place / "wheels")
+                one_file.make(place / "wheels", EXTRAS, pythons, target / "tidegate", place / "cache")
     sums = [
         f"{digest(path)}  {path.relative_to(target)}" for path in sorted(target.rglob("*")) if path.is_file()
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The release that all tests of packages share, built once; everything here is run by ``make package-test``."""
+"""The release that all tests of packages share; everything here is run by ``make package-test``."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def without_network(**extra: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
-    place = tmp_path_factory.mktemp("release") / "dist"
-    run(TOOLS / "python", ROOT / "tools" / "release.py", "--target", place)
-    return Release(place)
+def release() -> Release:
+    """The release that ``make release`` has made of the commit that is checked out."""
+    made = Release(ROOT / "dist")
+    assert (made.place / "SHA256SUMS").exists(), "make release"
+    return made
