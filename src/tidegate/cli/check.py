@@ -418,7 +418,7 @@ def _other_doors(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 def _inspection(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     """Inspectors, made as a server makes them and not opened; clamd is asked to answer."""
     from tidegate.inspection.factory import create_inspectors
-    from tidegate.server.inspectors import clamd_options, inspector_keys
+    from tidegate.server.inspectors import clamd_options, icap_options, inspector_keys
 
     clamd = clamd_options(loaded)
     if clamd is not None:
@@ -434,6 +434,19 @@ def _inspection(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
             yield f"virus scan: clamd at {clamd.address} does not answer"
         else:
             yield f"virus scan: clamd at {clamd.address} answers"
+    icap = icap_options(loaded)
+    if icap is not None:
+        import asyncio
+
+        from tidegate.inspection.icap import IcapClient, IcapFailed
+
+        try:
+            asyncio.run(IcapClient(icap).abilities())
+        except IcapFailed as error:
+            problems.append(Problem(_where(loaded, "inspection", "icap", "url"), f"{icap.url}: {error}"))
+            yield f"scan: {icap.url} does not answer"
+        else:
+            yield f"scan: {icap.url} answers"
     wanted = inspector_keys(loaded)
     if not wanted:
         return

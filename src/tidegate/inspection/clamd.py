@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of clamd, the daemon of ClamAV: commands ``zPING`` and ``zINSTREAM`` of clamd(8).
-
-Sockets are used directly: clamd answers a stream that is too long in the middle of it and closes. A transport
-of asyncio drops such an answer when its own next write fails; `recv` after a failed `send` still has it.
-"""
+"""A client of clamd, the daemon of ClamAV: commands ``zPING`` and ``zINSTREAM`` of clamd(8)."""
 
 from __future__ import annotations
 
@@ -11,24 +7,17 @@ import asyncio
 import socket
 import struct
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Any, Final
+from typing import Final
 
 from tidegate.contracts.inspection import Read
 from tidegate.inspection.factory import ClamdOptions
 from tidegate.inspection.policies import Result, Scan
+from tidegate.inspection.sockets import CHUNK, connect, has_answered, why
 
-CHUNK: Final = 256 * 1024
-"""Bytes that are read and sent at a time; a scan holds about twice as many."""
-SEND_BUFFER: Final = 4 * CHUNK
-"""Bytes that the system may hold of what is sent: fewer turns of the loop for each chunk."""
-CONNECT_SECONDS: Final = 10.0
-"""Most that a connection to one address of clamd may take."""
 PING_SECONDS: Final = 5.0
 MAX_ANSWER: Final = 4096
 """Bytes of an answer; the longest real one is the name of a signature and a few words."""
 DEFAULT_PORT: Final = 3310
-MAX_ADDRESSES: Final = 4
-"""Addresses of a host name that are tried."""
 
 
 class ClamdFailed(Exception):
@@ -53,13 +42,13 @@ async def ping(options: ClamdOptions) -> None:
     """
     try:
         async with asyncio.timeout(PING_SECONDS):
-            with await _connect(options.address) as sock:
+            with await connect(split_address(options.address)) as sock:
                 await asyncio.get_running_loop().sock_sendall(sock, b"zPING\0")
                 answer = await _answer(sock)
     except TimeoutError:
         raise ClamdFailed(f"no answer in {PING_SECONDS:g} s") from None
     except OSError as error:
-        raise ClamdFailed(_why(error)) from None
+        raise ClamdFailed(why(error)) from None
     if answer != "PONG":
         raise ClamdFailed(f"it answers {answer!r} to PING: is this clamd?")
 
@@ -89,19 +78,19 @@ async def scan(options: ClamdOptions, read: Read, turn: Turn | None = None) -> S
 async def _scan(options: ClamdOptions, read: Read, turn: Turn | None, turns: AsyncExitStack) -> Scan:
     loop = asyncio.get_running_loop()
     try:
-        connected = await _connect(options.address)
+        connected = await connect(split_address(options.address))
     except OSError as error:
-        raise ClamdFailed(_why(error)) from None
+        raise ClamdFailed(why(error)) from None
     with connected as sock:
         data, sent = b"zINSTREAM\0", 0
         while True:
             try:
                 await loop.sock_sendall(sock, data)
             except OSError as error:
-                return await _early(sock, _why(error))
+                return await _early(sock, why(error))
             if len(data) == _LENGTH.size:  # the end of the stream
                 break
-            if _has_answered(sock):
+            if has_answered(sock):
                 return await _early(sock, "it answered before the end")
             piece = await read(sent, CHUNK)
             sent += len(piece)
@@ -113,7 +102,7 @@ async def _scan(options: ClamdOptions, read: Read, turn: Turn | None, turns: Asy
         try:
             return understood(await _answer(sock))
         except OSError as error:
-            raise ClamdFailed(_why(error)) from None
+            raise ClamdFailed(why(error)) from None
 
 
 _LENGTH: Final = struct.Struct(">I")
@@ -133,25 +122,15 @@ def understood(answer: str) -> Scan:
     return Scan(Result.DOWN, f"answer {answer[:200]!r}")
 
 
-async def _early(sock: socket.socket, why: str) -> Scan:
+async def _early(sock: socket.socket, reason: str) -> Scan:
     """The result where clamd ended the stream: "clean" of a part says nothing about the rest."""
     try:
         found = understood(await _answer(sock))
     except (OSError, ClamdFailed):
-        raise ClamdFailed(why) from None
+        raise ClamdFailed(reason) from None
     if found.result is Result.CLEAN:
         raise ClamdFailed("it answered before the end")
     return found
-
-
-def _has_answered(sock: socket.socket) -> bool:
-    try:
-        sock.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 async def _answer(sock: socket.socket) -> str:
@@ -170,41 +149,3 @@ async def _answer(sock: socket.socket) -> str:
         if len(got) > MAX_ANSWER:
             raise ClamdFailed(f"its answer is longer than {MAX_ANSWER} bytes")
     return got.partition(b"\0")[0].decode("utf-8", "replace").strip()
-
-
-async def _connect(address: str) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    where = split_address(address)
-    if isinstance(where, str):
-        return await _connect_one(socket.AF_UNIX, where)
-    try:
-        found = await loop.getaddrinfo(*where, type=socket.SOCK_STREAM)
-    except UnicodeError:
-        raise OSError(f"{where[0]!r} is no host name") from None
-    failed: OSError = OSError(f"{where[0]} has no address")
-    for family, _, _, _, at in found[:MAX_ADDRESSES]:
-        try:
-            return await _connect_one(family, at)
-        except OSError as error:
-            failed = error
-    raise failed
-
-
-async def _connect_one(family: int, at: tuple[Any, ...] | str) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await asyncio.get_running_loop().sock_connect(sock, at)
-        except TimeoutError:
-            raise OSError(f"no connection in {CONNECT_SECONDS:g} s") from None
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _why(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__

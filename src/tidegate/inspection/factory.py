@@ -31,14 +31,15 @@ class InspectorKey:
 
 CLAMD: Final = "clamd"
 """Name of the inspector that asks clamd."""
+ICAP: Final = "icap"
+"""Name of the inspector that asks an ICAP server."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClamdOptions:
-    """Options of the virus scan by clamd.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanOptions:
+    """Options of every kind of scanner.
 
     Attributes:
-        address: host, ``host:port``, ``[address]:port``, or the absolute path of a Unix socket.
         seconds: most that a scan may take, with the wait for its turn.
         max_size: bytes of the largest file that is sent; 0 is any.
         at_once: scans that run at once.
@@ -48,7 +49,6 @@ class ClamdOptions:
         folders: where that differs.
     """
 
-    address: str
     seconds: float = 60
     max_size: int = 0
     at_once: int = 10
@@ -57,10 +57,34 @@ class ClamdOptions:
     folders: tuple[FolderPolicies, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ClamdOptions(ScanOptions):
+    """Options of the virus scan by clamd.
+
+    Attributes:
+        address: host, ``host:port``, ``[address]:port``, or the absolute path of a Unix socket.
+    """
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class IcapOptions(ScanOptions):
+    """Options of the scan by an ICAP server.
+
+    Attributes:
+        url: ``icap://host[:port]/service``.
+        method: ``reqmod`` or ``respmod``.
+    """
+
+    url: str
+    method: str = "reqmod"
+
+
 def create_inspectors(
-    wanted: Sequence[InspectorKey], clamd: ClamdOptions | None = None
+    wanted: Sequence[InspectorKey], clamd: ClamdOptions | None = None, icap: IcapOptions | None = None
 ) -> list[InspectorUse]:
-    """Make inspectors, clamd first; importing may take a while, so call it off the loop.
+    """Make inspectors, clamd first, then ICAP; importing may take a while, so call it off the loop.
 
     Raises:
         ConfigError: one cannot be found or made; every problem is named.
@@ -77,6 +101,10 @@ def create_inspectors(
         from tidegate.inspection.scanner import ClamdInspector
 
         uses.append(ClamdInspector(clamd).use())
+    if icap is not None:
+        from tidegate.inspection.scanner import IcapInspector
+
+        uses.append(IcapInspector(icap).use())
     return uses + [
         InspectorUse(
             one.name or one.use,

@@ -122,7 +122,9 @@ class Quarantine:
                 return None
             origin = act.origin
             item = Item(name, now, origin.username, act.path, origin.protocol, origin.ip, size, rule, reason)
-            await _in_thread(partial(self._settle, item, part))
+            async with self._turn:  # else it could be counted neither as reserved nor as kept
+                await _in_thread(partial(self._settle, item, part))
+                del self._reserved[name]
         except StorageFailed as error:
             log.error("quarantine: %r of %s is not kept: %s", act.path, act.origin.username, error.text)
             return None

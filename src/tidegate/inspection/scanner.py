@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inspector that has uploads scanned by clamd, and what becomes of files that were not scanned."""
+"""The inspectors that have uploads scanned, and what becomes of files that are not clean."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, Protocol
 
 from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, NotNow, Read, Verdict
 from tidegate.errors import Unsupported
-from tidegate.inspection.clamd import scan
-from tidegate.inspection.factory import CLAMD, ClamdOptions
+from tidegate.inspection.clamd import Turn, scan
+from tidegate.inspection.factory import CLAMD, ICAP, ClamdOptions, IcapOptions, ScanOptions
 from tidegate.inspection.inspections import InspectorUse
 from tidegate.inspection.patience import Patience
 from tidegate.inspection.policies import Result, Scan, policy_of
@@ -28,15 +28,25 @@ _UNREADABLE: Final = Scan(Result.UNREADABLE, "the storage cannot give back what 
 log = logging.getLogger(__name__)
 
 
-class ClamdInspector:
+class Scanner(Protocol):
+    """Scans content. See `tidegate.inspection.clamd.scan`."""
+
+    async def __call__(self, act: InspectedAct, read: Read, turn: Turn | None = None) -> Scan:
+        """The result; the caller bounds the time."""
+        ...
+
+
+class ScanInspector:
     """Has the content of uploads scanned; `options.at_once` scans run, the others wait within their time.
 
     Of uploads that arrive and are too many, those that can be read only once wait as well, with their client;
     the others are sent when they are complete.
     """
 
-    def __init__(self, options: ClamdOptions) -> None:
+    def __init__(self, name: str, options: ScanOptions, scanner: Scanner) -> None:
+        self._name = name
         self._options = options
+        self._scan = scanner
         self._turns = asyncio.Semaphore(options.at_once)
         self._streams = {once: asyncio.Semaphore(options.streams) for once in (False, True)}
 
@@ -63,7 +73,7 @@ class ClamdInspector:
                 found = await self._scan_early(act, act.read)
             else:
                 async with asyncio.timeout(options.seconds), self._turns:
-                    found = await scan(options, act.read)
+                    found = await self._scan(act, act.read)
         except TimeoutError:
             found = Scan(Result.SLOW, f"no answer in {options.seconds:g} s")
         except Unsupported:
@@ -74,15 +84,15 @@ class ClamdInspector:
         """Have an upload scanned that is arriving.
 
         Raises:
-            NotNow: it can be read again, and there is no room for it or clamd failed, perhaps because the
-                client was slower than clamd waits.
+            NotNow: it can be read again, and there is no room for it or the scanner failed, perhaps because
+                the client was slower than it waits.
             TimeoutError: of the scan.
         """
         streams = self._streams[act.once]
         if not act.once and streams.locked():
             raise NotNow
         async with Patience(self._options.seconds, read) as patience, streams:
-            found = await scan(self._options, patience.read, self._turns)
+            found = await self._scan(act, patience.read, self._turns)
         if found.result is Result.DOWN and not act.once:
             raise NotNow
         return found
@@ -95,7 +105,12 @@ class ClamdInspector:
         if found.result is not Result.INFECTED:
             what = _DONE[policy]
             log.warning(
-                "clamd: %r of %s not scanned, %s: %s", act.path, act.origin.username, what, found.text
+                "%s: %r of %s not scanned, %s: %s",
+                self._name,
+                act.path,
+                act.origin.username,
+                what,
+                found.text,
             )
         if policy == "allow":
             return ALLOWED
@@ -111,4 +126,26 @@ class ClamdInspector:
     def use(self) -> InspectorUse:
         """The inspector as it is asked: about uploads, while the file that they replace stays."""
         seconds, early = self._options.seconds + SPARE_SECONDS, self._options.streams > 0
-        return InspectorUse(CLAMD, self, frozenset({Inspected.UPLOAD}), seconds, keeps_old=True, early=early)
+        return InspectorUse(
+            self._name, self, frozenset({Inspected.UPLOAD}), seconds, keeps_old=True, early=early
+        )
+
+
+class ClamdInspector(ScanInspector):
+    """Has uploads scanned by clamd."""
+
+    def __init__(self, options: ClamdOptions) -> None:
+        async def ask(act: InspectedAct, read: Read, turn: Turn | None = None) -> Scan:
+            del act
+            return await scan(options, read, turn)
+
+        super().__init__(CLAMD, options, ask)
+
+
+class IcapInspector(ScanInspector):
+    """Has uploads scanned by an ICAP server."""
+
+    def __init__(self, options: IcapOptions) -> None:
+        from tidegate.inspection.icap import IcapClient
+
+        super().__init__(ICAP, options, IcapClient(options).scan)

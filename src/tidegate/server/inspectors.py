@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema.base import Section
-from tidegate.inspection.factory import CLAMD, ClamdOptions, InspectorKey
+from tidegate.config.schema.inspection import ClamdKeys, IcapKeys
+from tidegate.inspection.factory import CLAMD, ICAP, ClamdOptions, IcapOptions, InspectorKey
 from tidegate.inspection.inspections import rule_of
 from tidegate.inspection.policies import FolderPolicies, Policies, Policy, Result
 from tidegate.model import Intent
@@ -39,15 +40,24 @@ def clamd_options(loaded: Loaded) -> ClamdOptions | None:
     keys = loaded.settings.inspection.clamd
     if not keys.address:
         return None
-    return ClamdOptions(
-        keys.address,
-        float(keys.seconds),
-        keys.max_size,
-        keys.at_once,
-        keys.streams,
-        policies(keys),
-        folder_policies(loaded),
-    )
+    return ClamdOptions(keys.address, **_scan_options(loaded, keys))
+
+
+def icap_options(loaded: Loaded) -> IcapOptions | None:
+    """Options of the scan by an ICAP server; None if it is off."""
+    keys = loaded.settings.inspection.icap
+    return IcapOptions(keys.url, keys.method, **_scan_options(loaded, keys)) if keys.url else None
+
+
+def _scan_options(loaded: Loaded, keys: ClamdKeys | IcapKeys) -> dict[str, Any]:
+    return {
+        "seconds": float(keys.seconds),
+        "max_size": keys.max_size,
+        "at_once": keys.at_once,
+        "streams": keys.streams,
+        "when": policies(keys),
+        "folders": folder_policies(loaded),
+    }
 
 
 def policies(keys: Section) -> Policies:
@@ -112,9 +122,10 @@ _ASKED_OF: Final = {
 def inspectors_of(loaded: Loaded, intent: Intent) -> list[str]:
     """Rules of the inspectors that are asked about an act that everything else allows, the login first."""
     acts = _ASKED_OF.get(intent, ("login",))
-    keys, clamd = inspector_keys(loaded), clamd_options(loaded) is not None
+    keys, asked = inspector_keys(loaded), loaded.settings.inspection
+    scanners = [CLAMD] * bool(asked.clamd.address) + [ICAP] * bool(asked.icap.url)
     names: list[str] = []
     for act in acts:
-        names += [CLAMD] if clamd and act == "upload" else []
+        names += scanners if act == "upload" else []
         names += [one.name or one.use for one in keys if act in one.acts]
     return list(dict.fromkeys(map(rule_of, names)))

@@ -18,7 +18,7 @@ from tidegate.events.factory import create_sinks
 from tidegate.events.outbox import Outbox
 from tidegate.inspection.factory import create_inspectors
 from tidegate.inspection.inspections import Inspections
-from tidegate.server.inspectors import clamd_options, inspector_keys, make_quarantine
+from tidegate.server.inspectors import clamd_options, icap_options, inspector_keys, make_quarantine
 from tidegate.server.wiring import sink_uses
 from tidegate.store.contract import Provider
 from tidegate.vfs.usage.lease import server_name
@@ -83,8 +83,9 @@ class Receivers:
         """
         wanted, clamd = inspector_keys(self._loaded), clamd_options(self._loaded)
         quarantine = make_quarantine(self._loaded)
-        if wanted or clamd is not None or quarantine is not None:
-            uses = await asyncio.to_thread(create_inspectors, wanted, clamd)
+        icap = icap_options(self._loaded)
+        if wanted or clamd is not None or icap is not None or quarantine is not None:
+            uses = await asyncio.to_thread(create_inspectors, wanted, clamd, icap)
             self.inspections = Inspections(uses, quarantine)
         sinks = sink_uses(self._loaded)
         lossy, kept = await asyncio.to_thread(create_sinks, sinks) if sinks else ([], [])

@@ -14,7 +14,6 @@ import pytest
 from tidegate.contracts.inspection import Inspected, InspectedAct
 from tidegate.errors import StorageFailed, Unsupported
 from tidegate.inspection.clamd import (
-    CHUNK,
     MAX_ANSWER,
     ClamdFailed,
     ping,
@@ -25,6 +24,7 @@ from tidegate.inspection.clamd import (
 from tidegate.inspection.factory import ClamdOptions
 from tidegate.inspection.policies import Result, Scan
 from tidegate.inspection.scanner import ClamdInspector
+from tidegate.inspection.sockets import CHUNK
 from tidegate.model import Origin
 
 Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -34,10 +34,15 @@ Peer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 async def peer(behave: Peer, **more: Any) -> AsyncIterator[ClamdOptions]:
     """Somebody on the address of clamd."""
 
+    talks: set[asyncio.Task[None] | None] = set()
+
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.add(asyncio.current_task())
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await behave(reader, writer)
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -46,6 +51,9 @@ async def peer(behave: Peer, **more: Any) -> AsyncIterator[ClamdOptions]:
     finally:
         server.close()
         await server.wait_closed()
+        for _ in range(10):
+            await asyncio.sleep(0)  # a connection that was accepted has its task now
+        await asyncio.gather(*filter(None, talks), return_exceptions=True)
 
 
 async def stream(reader: asyncio.StreamReader) -> bytes:

@@ -39,6 +39,9 @@ CLAMD_ADDRESS: Final = (
 """An address of clamd; a path is no longer than the system takes for a Unix socket."""
 CLAMD_ADDRESS_LIKE: Final = "host, host:port, [IPv6 address]:port, or the absolute path of a Unix socket"
 
+ICAP_URL: Final = rf"^$|^icap://(?:[A-Za-z0-9._-]{{1,253}}|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?/[!-~]{{0,200}}$"
+"""A service of an ICAP server."""
+
 _Policy = Literal["refuse", "allow", "quarantine"]
 _Own = Literal["", "refuse", "allow", "quarantine"]
 
@@ -87,6 +90,47 @@ class ClamdKeys(Section):
     )
 
 
+class IcapKeys(Section):
+    """A scan by an ICAP server before an upload is acknowledged."""
+
+    url: str = key(
+        "",
+        "The service: `icap://host/service`, `icap://host:port/service` (1344 unless given); empty is off.",
+        pattern=ICAP_URL,
+        like="icap://host:port/service",
+    )
+    method: Literal["reqmod", "respmod"] = key(
+        "reqmod",
+        "How the file is shown: `reqmod` as a request that uploads it, `respmod` as a response that has it.",
+    )
+    seconds: int = key(
+        60, "How long a scan may take, with the wait for its turn.", unit="seconds", ge=1, le=3600
+    )
+    max_size: int = key(104_857_600, "Largest file that is sent; 0 is any.", unit="bytes", ge=0)
+    at_once: int = key(10, "Scans that run at once.", ge=1, le=256)
+    streams: int = key(
+        16,
+        "Uploads that are sent at once while they arrive, and as many to storage that cannot give back what "
+        "was written. 0 sends each when it is complete.",
+        ge=0,
+        le=1024,
+    )
+    when_infected: Literal["refuse", "quarantine"] = key(
+        "refuse", "What becomes of a file that the server refuses; `quarantine` keeps it apart."
+    )
+    when_down: _Policy = key(
+        "refuse", "What becomes of a file if the server is not there or its answer is not understood."
+    )
+    when_slow: _Policy = key("refuse", "What becomes of a file if its scan takes longer than `seconds`.")
+    when_too_large: _Policy = key(
+        "refuse", "What becomes of a file that is larger than `max_size` or than the server takes."
+    )
+    when_unreadable: Literal["refuse", "allow"] = key(
+        "refuse",
+        "What becomes of a file that was not sent while it arrived and that its storage cannot give back.",
+    )
+
+
 class FolderPolicyKeys(Section):
     """Policies for files in one folder and below, where that differs from the policies of the scanner."""
 
@@ -120,6 +164,7 @@ class InspectionKeys(Section):
     """Inspectors, which are asked before an act counts."""
 
     clamd: ClamdKeys = key(ClamdKeys(), "A virus scan by clamd, asked before the inspectors of the list.")
+    icap: IcapKeys = key(IcapKeys(), "A scan by an ICAP server, asked after clamd.")
     folders: list[FolderPolicyKeys] = key(
         [], "Other policies for folders; the deepest folder that sets a policy decides."
     )
@@ -132,7 +177,7 @@ class InspectionKeys(Section):
     def _has_a_quarantine(self) -> InspectionKeys:
         if self.quarantine.directory:
             return self
-        sections: dict[str, Section] = {"clamd": self.clamd}
+        sections: dict[str, Section] = {"clamd": self.clamd, "icap": self.icap}
         sections |= {f"folders[{index}]": one for index, one in enumerate(self.folders)}
         for name, section in sections.items():
             for policy in _WHEN:
