@@ -283,7 +283,7 @@ def found_in(head: Head) -> str:
 
 
 class _Answer:
-    """What a server sends: heads, one after the other."""
+    """Reads heads of answers, one after the other."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
