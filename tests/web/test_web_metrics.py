@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 from tests.support.certificates import certificate
+from tests.support.command_line import process
 from tests.support.people import CHEAP
 from tests.support.web_world import WebWorld, free_port, web_world
 
+from tidegate.errors import ProviderUnavailable
 from tidegate.identity.passwords import hash_password
 
 READER, PASSWORD = "prometheus", "a password of a monitoring system"
@@ -164,3 +167,102 @@ async def test_a_banned_address_still_reaches_monitoring(tmp_path: Path) -> None
 
     assert sum(values(answer, "tidegate_bans_total").values()) == 1
     assert "connection" in {step for _, step in values(answer, "tidegate_refusals_total")}
+
+
+async def report(world: WebWorld, **options: Any) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Status code and checks of a report that is fresh."""
+    answer = await get(f"{telemetry(world)}/readyz", **options)
+    return answer.status_code, {one["name"]: one for one in answer.json()["checks"]}
+
+
+async def test_health_names_each_check_and_tells_why_to_those_who_may_know(tmp_path: Path) -> None:
+    (tmp_path / "readers").write_text(f"{READER}:{hash_password(PASSWORD, CHEAP)}\n")
+    section = {"bind_port": free_port(), "auth_user_file": "readers", "disk_warn": 100, "disk_fail": 0}
+    async with web_world(tmp_path, telemetry=section) as world:
+        code, checks = await report(world)
+        assert code == 200
+        assert set(checks) == {"data_provider", "storages", "disks", "certificates", "doors"}
+        assert checks["disks"] == {"name": "disks", "status": "warn"}
+        code, checks = await report(world, auth=(READER, PASSWORD))
+        assert "% left" in checks["disks"]["text"]
+        assert checks["data_provider"]["driver"] == "memory"
+        assert (await get(f"{telemetry(world)}/readyz", auth=(READER, "wrong"))).status_code == 401
+        plain_answer = await get(f"{world.url}/readyz")
+        assert plain_answer.json()["status"] == "warn"
+        assert "% left" not in plain_answer.text
+        shown = (await world.client.get("/api/v2/status")).json()["health"]
+        assert {one["name"] for one in shown["checks"]} == set(checks)
+
+
+async def test_a_provider_that_takes_no_writes_is_not_ready(tmp_path: Path) -> None:
+    async with web_world(tmp_path, telemetry={"bind_port": free_port()}) as world:
+
+        async def refuses(name: str, value: str | None) -> None:
+            raise ProviderUnavailable
+
+        world.app.provider.set_setting = refuses  # type: ignore[method-assign]
+        code, checks = await report(world)
+
+        assert code == 503
+        assert checks["data_provider"]["status"] == "fail"
+        assert (await get(f"{telemetry(world)}/healthz")).status_code == 200  # restarting would not help
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "text"),
+    [("ends", "warn", "ends in 1.0 days"), ("broken", "fail", "cannot be read")],
+)
+async def test_ends_of_certificates_are_seen(tmp_path: Path, name: str, status: str, text: str) -> None:
+    certificate(tmp_path, name)
+    section = {
+        "bind_port": free_port(),
+        "certificate_file": "cert.pem",
+        "certificate_key_file": "key.pem",
+    }
+    async with web_world(tmp_path, telemetry=section) as world:
+        if name == "broken":
+            (tmp_path / "cert.pem").write_text("nothing")
+        code, checks = await report(world)
+
+    assert checks["certificates"]["status"] == status
+    assert text in checks["certificates"]["text"]
+    assert code == (503 if status == "fail" else 200)
+
+
+@pytest.mark.parametrize(
+    ("section", "code", "text"),
+    [
+        ({}, 0, "TIDEGATE OK - 5 checks | data_provider="),
+        ({"disk_warn": 100, "disk_fail": 0}, 1, "TIDEGATE WARNING - disks: "),
+        ({"disk_warn": 100, "disk_fail": 100}, 2, "TIDEGATE CRITICAL - disks: "),
+    ],
+)
+async def test_the_command_status_tells_the_health_by_its_exit_code(
+    tmp_path: Path, section: dict[str, Any], code: int, text: str
+) -> None:
+    certificate(tmp_path, "telemetry")
+    keys = {"certificate_file": "cert.pem", "certificate_key_file": "key.pem", "certificate_warn": 0}
+    whole = {"telemetry": {"bind_port": free_port(), **keys, **section}}
+    async with web_world(tmp_path, **whole):
+        (tmp_path / "tidegate.json").write_text(json.dumps(whole))
+        done = await asyncio.to_thread(process, "status", "-c", tmp_path)
+        shown = await asyncio.to_thread(process, "status", "-c", tmp_path, "--json")
+
+    assert (done.code, done.err) == (code, "")
+    assert done.out.startswith(text)
+    assert done.out.count("\n") == 1
+    assert {one["name"] for one in json.loads(shown.out)["checks"]} >= {"disks", "doors"}
+
+
+async def test_the_command_status_says_what_it_cannot_tell(tmp_path: Path) -> None:
+    (tmp_path / "tidegate.json").write_text(json.dumps({"httpd": {"bindings": []}}))
+    nowhere = await asyncio.to_thread(process, "status", "-c", tmp_path)
+    shut = await asyncio.to_thread(process, "status", "--url", f"http://127.0.0.1:{free_port()}")
+    async with web_world(tmp_path, telemetry={"bind_port": free_port()}) as world:
+        other = await asyncio.to_thread(process, "status", "--url", f"{world.url}/elsewhere")
+        wrong = await asyncio.to_thread(process, "status", "--url", "ftp://127.0.0.1")
+
+    assert [one.code for one in (nowhere, shut, other, wrong)] == [3, 2, 3, 3]
+    assert nowhere.out.startswith("TIDEGATE UNKNOWN - neither telemetry.bind_port nor")
+    assert shut.out.startswith("TIDEGATE CRITICAL - 127.0.0.1:")
+    assert "404" in other.out

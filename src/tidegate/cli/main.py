@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "quarantine": ("quarantine", "app"),
     "explain": ("explain", "explain"),
     "check": ("check", "check"),
+    "status": ("status", "status"),
     "config": ("show", "app"),
     "initprovider": ("schema", "initprovider"),
     "revertprovider": ("schema", "revertprovider"),

@@ -135,6 +135,10 @@ class App:
         """The door of a name, None if it is off."""
         return self.doors.get(name)
 
+    def summary(self) -> str:
+        """The state of the server in one line, for whoever supervises it."""
+        return self._later.summary()
+
     # -- starting --------------------------------------------------------------------------------------
 
     async def start(self) -> None:

@@ -126,10 +126,7 @@ class RestApi:
         return Pages(services, Sampler(services, root.measures().remember, directory), root.doors.setup_code)
 
     async def reload(self, loaded: Loaded) -> Apply:
-        """Get ready for another configuration; returns what takes it over.
-
-        A file that cannot be used is logged, and the users or the key in use stay.
-        """
+        """Get ready for another configuration. A file that cannot be used is logged, the old one stays."""
         before: Services = self._application.state.services
         httpd = loaded.settings.httpd
         htpasswd, keys = before.htpasswd, []
@@ -169,6 +166,7 @@ class RestApi:
             provider=root.provider,
             health=root.monitor().health,
             metrics=root.monitor().render,
+            ready=root.monitor().ready,
             passwords=root.identity.passwords,
             admins=AdminLogin(
                 root.provider,

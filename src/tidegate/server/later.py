@@ -64,6 +64,17 @@ class LaterParts:
             self._monitor = Monitor(self._composition(), self._loaded)
         return self._monitor
 
+    def summary(self) -> str:
+        """Sessions, and what is wrong as far as anybody has looked."""
+        composition = self._composition()
+        sessions = len(composition.registry.all())
+        text = f"{sessions} {'session' if sessions == 1 else 'sessions'}"
+        if not composition.provider_ready():
+            return f"{text}; the data provider does not answer"
+        report = None if self._monitor is None else self._monitor.checks.last
+        bad = [] if report is None else [name for name, one in report.findings.items() if one.state]
+        return f"{text}; look at {', '.join(bad)}" if bad else text
+
     def close(self, stack: contextlib.AsyncExitStack) -> None:
         """Have what was made released when the stack is."""
         if self._monitor is not None:

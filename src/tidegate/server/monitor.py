@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,13 +12,22 @@ from typing import TYPE_CHECKING, Final
 
 from tidegate import __version__
 from tidegate.config.load import Loaded
+from tidegate.health.checks import Checks, State
 from tidegate.metrics.gauges import DoorGauge, Gauges, Resource
 from tidegate.packages import load_beside
 from tidegate.server.doors import Composition
+from tidegate.server.health_checks import HealthChecks
 from tidegate.web.api.health import Health
 
 if TYPE_CHECKING:
     from tidegate.metrics.exposition import Exposition
+
+HEALTH_SECONDS: Final = 15.0
+"""Seconds between two looks for the metrics."""
+FAULT_SECONDS: Final = 5.0
+"""The same while something is wrong."""
+START_SECONDS: Final = 1.0
+"""Seconds before the first."""
 
 DIRECTIONS: Final = {"upload": "in", "download": "out"}
 
@@ -34,11 +44,13 @@ class Monitor:
         self._composition = composition
         self._loaded = loaded
         self.health = Health(composition.provider, composition.provider_ready, time.monotonic)
+        self._made = HealthChecks(composition, loaded)
+        self.checks: Final = Checks(self._made.all(), time.monotonic)
         self._exposition: Exposition | None = None
-        self._lag: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Load what metrics need, and begin to measure the delay of the loop; again is no error."""
+        """Load what metrics need, and begin to measure; again is no error."""
         if self._exposition is None:
             await load_beside("tidegate.metrics.exposition")
             from tidegate.metrics.exposition import Exposition
@@ -47,13 +59,25 @@ class Monitor:
             measures = self._composition.measures()
             await measures.count()
             self._exposition = Exposition(Families(measures), self.gauges)
-            self._lag = asyncio.create_task(measures.watch_loop(), name="delay of the loop")
+            self._tasks = [
+                asyncio.create_task(measures.watch_loop(), name="delay of the loop"),
+                asyncio.create_task(self._watch_health(), name="health"),
+            ]
 
     async def stop(self) -> None:
         """Stop measuring."""
-        if self._lag is not None:
-            self._lag.cancel()
-            await asyncio.wait([self._lag])
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _watch_health(self) -> None:
+        """Look again and again, so that a scrape waits for no check."""
+        await asyncio.sleep(START_SECONDS)  # until the last door is open
+        while True:
+            report = await self.checks.report()
+            await asyncio.sleep(FAULT_SECONDS if report.state else HEALTH_SECONDS)
 
     async def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics and their content type, for an ``Accept`` header."""
@@ -61,6 +85,11 @@ class Monitor:
         assert self._exposition is not None
         self._exposition.families.sftpgo = self._loaded().settings.telemetry.sftpgo_metrics
         return await self._exposition.render(accept)
+
+    async def ready(self, *, details: bool) -> tuple[bool, bytes]:
+        """True if the server works, and the report as JSON; texts and figures only with `details`."""
+        report = await self.checks.report()
+        return report.state is not State.FAIL, json.dumps(report.document(details=details)).encode()
 
     async def gauges(self) -> Gauges:
         """The state of the server now."""
@@ -90,6 +119,8 @@ class Monitor:
                 "logins": len(root.ledger.arrivals),
             },
             resources=self._resources(),
+            checks={name: one.state is not State.FAIL for name, one in self.checks.last.findings.items()},
+            certificates=self._made.certificates,
         )
 
     def _resources(self) -> tuple[Resource, ...]:

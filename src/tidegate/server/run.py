@@ -21,6 +21,7 @@ from tidegate.resources.huge_pages import use_huge_pages
 from tidegate.server.app import App
 from tidegate.server.quickstart import prepare
 from tidegate.server.sandbox import enter
+from tidegate.server.supervisor import Supervisor
 from tidegate.server.welcome import announce, count
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ async def _serve(loaded: Loaded, options: ServeOptions, record: Log) -> int:
     app = App(loaded)
     stopping = asyncio.Event()
     reloading = asyncio.Event()
+    supervisor = Supervisor()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
@@ -91,7 +93,13 @@ async def _serve(loaded: Loaded, options: ServeOptions, record: Log) -> int:
         welcome = await prepare(app, loaded) if options.quickstart else None
         await app.start()
         announce(app, options, await count(app), welcome, sys.stdout)
-        await until(stopping, reloading, lambda: _reload(app, options))
+        supervisor.ready(app.summary())
+        watch = asyncio.create_task(supervisor.watch(app.summary), name="signs of life")
+        try:
+            await until(stopping, reloading, lambda: _reload(app, options, supervisor))
+        finally:
+            watch.cancel()
+        supervisor.stopping()
         log.info("stopping; running transfers get %d s", options.grace_time)
         await app.drain(float(options.grace_time))
     finally:
@@ -100,8 +108,9 @@ async def _serve(loaded: Loaded, options: ServeOptions, record: Log) -> int:
     return 0
 
 
-async def _reload(app: App, options: ServeOptions) -> None:
+async def _reload(app: App, options: ServeOptions, supervisor: Supervisor) -> None:
     """SIGHUP: a bad configuration is reported and changes nothing."""
+    supervisor.reloading()
     try:
         fresh = await asyncio.to_thread(load, options.config_dir, options.config_file, os.environ)
         await app.reload(fresh)
@@ -109,6 +118,7 @@ async def _reload(app: App, options: ServeOptions) -> None:
         log.error("not reloaded: %s", error)
     except Exception:
         log.exception("not reloaded")
+    supervisor.ready(app.summary())
 
 
 async def until(

@@ -70,7 +70,7 @@ async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
     """
     monitor = composition.monitor()
     await monitor.start()
-    application = Telemetry(monitor.render, await _readers(composition, loaded))
+    application = Telemetry(monitor.render, monitor.ready, await _readers(composition, loaded))
     door = HttpDoor(
         "telemetry",
         "telemetry",

@@ -257,6 +257,10 @@ class VfsSessions:
             size, files = size + account.used_quota_size, files + account.used_quota_files
         await self.tracker.set_usage(username, size=size, files=files)
 
+    def open_roots(self) -> list[tuple[StorageSpec, Backend]]:
+        """Every storage root that a session uses now."""
+        return self._pool.in_use()
+
     async def close(self) -> None:
         """Stop scans, wait for operations under way, write usage, close backends."""
         self._closing = True

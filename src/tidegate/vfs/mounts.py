@@ -33,10 +33,11 @@ MakeReady = Callable[[StorageSpec], Awaitable[None]]
 class _Shared:
     """One backend that sessions share."""
 
-    __slots__ = ("backend", "key", "lock", "opened", "refs")
+    __slots__ = ("backend", "key", "lock", "opened", "refs", "spec")
 
-    def __init__(self, key: str, backend: Backend) -> None:
-        self.key = key
+    def __init__(self, spec: StorageSpec, backend: Backend) -> None:
+        self.spec = spec
+        self.key = spec.key
         self.backend = backend
         self.refs = 0
         self.opened = False
@@ -85,7 +86,7 @@ class BackendPool:
             shared = self._current.get(key)  # somebody else may have seen it first
         if shared is None:
             backend = self.build(spec)
-            shared = self._current[key] = self._used[backend] = _Shared(key, backend)
+            shared = self._current[key] = self._used[backend] = _Shared(spec, backend)
         shared.refs += 1
         try:
             if not shared.opened:
@@ -131,6 +132,10 @@ class BackendPool:
         if self._current.get(shared.key) is shared:
             del self._current[shared.key]
         await _close(shared.backend)
+
+    def in_use(self) -> list[tuple[StorageSpec, Backend]]:
+        """Every root that is open now, with its backend."""
+        return [(shared.spec, shared.backend) for shared in self._used.values() if shared.opened]
 
     async def close(self) -> None:
         """Close every backend."""

@@ -23,6 +23,11 @@ class Telemetry(Section):
     )
     certificate_key_file: str = key("", "Key of the certificate.")
     min_tls_version: int = key(12, "Least TLS version: 12 or 13.", ge=12, le=13)
+    disk_warn: int = key(10, "Health warns below so much free space of a disk.", unit="percent", ge=0, le=100)
+    disk_fail: int = key(2, "Health fails below so much free space of a disk.", unit="percent", ge=0, le=100)
+    certificate_warn: int = key(
+        14, "Health warns so long before a certificate ends.", unit="days", ge=0, le=365
+    )
     sftpgo_metrics: bool = key(
         False, "Export the series of SFTPGo under their own names too, beginning with `sftpgo_`."
     )

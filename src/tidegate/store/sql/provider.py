@@ -52,6 +52,7 @@ from tidegate.store.sql.record_table import (
     taken,
 )
 from tidegate.store.sql.tables import make_tables
+from tidegate.store.sql.transport import cipher
 from tidegate.store.streams import MAX_PAGE, batches_of
 
 if TYPE_CHECKING:
@@ -159,6 +160,10 @@ class SqlProvider:
     async def check(self) -> None:
         """Ask the writer for a sign of life."""
         await self._database.read(ping)
+
+    async def cipher(self) -> str:
+        """The TLS cipher of a connection to the writer; empty if there is none."""
+        return await self._database.read(cipher)
 
     async def reload(self) -> None:
         """Nothing: the database is always current."""

@@ -270,6 +270,20 @@ class FolderScanOutcome(FolderScan, _Outcome):
     """A quota scan of a folder that runs, or the last one."""
 
 
+class HealthCheck(BaseModel):
+    """One check."""
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+
+
+class Health(BaseModel):
+    """The worst status, and the checks."""
+
+    status: Literal["ok", "warn", "fail"]
+    checks: list[HealthCheck]
+
+
 class Version(BaseModel):
     """The running version."""
 

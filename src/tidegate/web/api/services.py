@@ -29,6 +29,7 @@ from tidegate.vfs.factory import VfsSessions
 from tidegate.web.api.backups import Backups
 from tidegate.web.api.health import Health
 from tidegate.web.api.security import Tokens
+from tidegate.web.telemetry.application import Ready
 
 if TYPE_CHECKING:
     from tidegate.defence.explaining import ConnectAnswer
@@ -193,6 +194,7 @@ class Services:
         connections: who is connected, at every door.
         identity: logins of users.
         emit: takes events.
+        ready: tells if the server works, with a JSON report.
         metrics: renders the metrics for an ``Accept`` header; returns their content type too.
         factors: checks codes; asked for when the first is needed.
         user_tokens: of users, as `tokens` of administrators.
@@ -218,6 +220,7 @@ class Services:
     user_tokens: Tokens
     identity: LoginService
     emit: Callable[[Event], None]
+    ready: Ready
     metrics: Callable[[str], Awaitable[tuple[bytes, str]]]
     factors: Callable[[], SecondFactors]
     sessions: VfsSessions

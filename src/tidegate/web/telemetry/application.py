@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``/healthz`` and ``/metrics`` of the telemetry listener."""
+"""``/healthz``, ``/readyz`` and ``/metrics`` of the telemetry listener."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ TEXT: Final = "text/plain; charset=utf-8"
 
 Render = Callable[[str], Awaitable[tuple[bytes, str]]]
 """The metrics, and their content type, for an ``Accept`` header."""
+
+
+class Ready(Protocol):
+    """Tells the health."""
+
+    async def __call__(self, *, details: bool) -> tuple[bool, bytes]:
+        """True if the server works, and a JSON report; texts and figures only with `details`."""
+        ...
+
 
 _Answer = tuple[int, bytes, str, Sequence[tuple[bytes, bytes]]]
 """Status, body, content type, further headers."""
@@ -45,11 +54,13 @@ class Telemetry:
 
     Args:
         render: makes the metrics.
+        ready: tells the health.
         readers: those who may read them; None for everybody who can connect.
     """
 
-    def __init__(self, render: Render, readers: Readers | None) -> None:
+    def __init__(self, render: Render, ready: Ready, readers: Readers | None) -> None:
         self._render = render
+        self._ready = ready
         self.readers = readers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,7 +83,14 @@ class Telemetry:
             return 405, b"GET only\n", TEXT, ((b"allow", b"GET, HEAD"),)
         if path == "/healthz":
             return 200, b"ok", TEXT, ()
-        if (refusal := await self._refusal(scope)) is not None:
+        refusal = await self._refusal(scope)
+        if path == "/readyz":
+            # Orchestrators have no password: who gave none learns which checks fail, and not why.
+            if refusal is not None and _header(scope, b"authorization"):
+                return refusal
+            works, report = await self._ready(details=refusal is None)
+            return 200 if works else 503, report, "application/json", ()
+        if refusal is not None:
             return refusal
         body, content_type = await self._render(_header(scope, b"accept"))
         return 200, body, content_type, ()
@@ -94,7 +112,7 @@ class Telemetry:
         return 401, b"log in\n", TEXT, ((b"www-authenticate", b'Basic realm="Tidegate", charset="UTF-8"'),)
 
 
-PATHS: Final = frozenset(("/healthz", "/metrics"))
+PATHS: Final = frozenset(("/healthz", "/readyz", "/metrics"))
 
 
 def _header(scope: Scope, name: bytes) -> str:

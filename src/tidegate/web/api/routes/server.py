@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -38,6 +39,20 @@ async def healthz(services: With) -> Response:
     """Health of the server; for load balancers, needs no login."""
     problem = await services.health.problem()
     return PlainTextResponse("data provider unavailable" if problem else "ok", 503 if problem else 200)
+
+
+@health_router.get(
+    "/readyz",
+    responses={
+        200: {"model": schemas.Health, "description": "Everything that is needed works."},
+        503: {"model": schemas.Health, "description": "Something does not."},
+    },
+    openapi_extra={"security": []},
+)
+async def readyz(services: With) -> Response:
+    """Health check by check; for orchestrators, needs no login. `/status` has the details."""
+    works, report = await services.ready(details=False)
+    return Response(report, 200 if works else 503, media_type="application/json")
 
 
 @health_router.get(
@@ -83,6 +98,7 @@ async def status(services: With, who: ViewStatus) -> Response:
             "mfa": {"is_active": bool(kinds), "totp_configs": kinds},
             "allow_list": {"is_active": common.allowlist_status == 1},
             "rate_limiters": {"is_active": bool(limited), "protocols": limited},
+            "health": json.loads((await services.ready(details=True))[1]),
         }
     )
 
