@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "explain": ("explain", "explain"),
     "check": ("check", "check"),
     "status": ("status", "status"),
+    "probe": ("probe", "probe"),
     "config": ("show", "app"),
     "initprovider": ("schema", "initprovider"),
     "revertprovider": ("schema", "revertprovider"),

@@ -50,8 +50,8 @@ _WITHOUT_EFFECT: Final = {
     "MEMCACHE_HOST": "there is no cache of TLS sessions",
     "CRONFILE": "nothing here needs a crontab",
     "APP_VERSION": "there are no directories of configurations",
-    "APP_TEST_USER": "no account logs in to test the server; ask /healthz",
-    "APP_TEST_PASSWORD": "no account logs in to test the server; ask /healthz",
+    "APP_TEST_USER": "tidegate probe uses it",
+    "APP_TEST_PASSWORD": "tidegate probe uses it",
 }
 _OFF: Final = frozenset(("", "off", "0", "false", "no"))
 

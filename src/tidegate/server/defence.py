@@ -21,7 +21,7 @@ from tidegate.events.bus import Bus
 from tidegate.events.kinds import Banned, Disconnected, LoggedIn, LoginFailed, Refused
 from tidegate.model import Origin
 from tidegate.model.address import host_of
-from tidegate.model.address_list import parse_network
+from tidegate.model.address_list import AddressList, parse_network
 from tidegate.model.listed import ListEntry, ListKind
 from tidegate.packages import load_beside
 from tidegate.resources import Ledger
@@ -84,6 +84,7 @@ class DefenceHost:
         self._stored: dict[str, float] = {}
         self._unwritten: dict[str, tuple[float, str]] = {}
         self._logins = LoginWatch(self.defence)
+        self._logins.monitors = AddressList(loaded.settings.telemetry.monitors)
         self._turn = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -126,6 +127,7 @@ class DefenceHost:
             self._loaded = loaded
             self._take_limits(loaded)
             self.defence.reconfigure(options(loaded))
+            self._logins.monitors = AddressList(loaded.settings.telemetry.monitors)
             take_checks()
 
         return apply

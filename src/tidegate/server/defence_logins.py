@@ -13,8 +13,12 @@ from tidegate.doors.common.record import refused
 from tidegate.events.bus import Bus
 from tidegate.events.kinds import Disconnected, LoggedIn, LoginFailed, Refused
 from tidegate.model import Protocol
+from tidegate.model.address_list import AddressList
 from tidegate.model.refusal import Refusal
 from tidegate.server.defence_options import door_of, misdeed_of, offence_at_end, offence_of
+
+NO_LOGIN: Final = "no_auth_tried"
+"""The `login_type` of connections that ended without a login."""
 
 MAX_CONNECTIONS: Final = 10_000
 """Connections with a refused key or login that are remembered."""
@@ -25,16 +29,22 @@ class LoginWatch:
 
     Args:
         defence: keeps scores and penalties.
+
+    Attributes:
+        monitors: addresses from where a connection without a login is no misdeed.
     """
 
     def __init__(self, defence: Defence) -> None:
         self._defence = defence
+        self.monitors = AddressList(())
         self._offers: OrderedDict[str, None] = OrderedDict()
         self._failing: OrderedDict[str, Offence] = OrderedDict()
 
     def take(self, event: object) -> None:
         """Count refused logins, connections that end without one, and infected uploads."""
         if isinstance(event, LoginFailed):
+            if event.login_type == NO_LOGIN and self.monitors.match(event.origin.ip) is not None:
+                return
             self._remember(event)
             self._count(event)
         elif isinstance(event, LoggedIn):

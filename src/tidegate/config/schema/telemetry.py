@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
+from tidegate.config.schema.defence import networks
 
 
 class Telemetry(Section):
@@ -23,6 +24,11 @@ class Telemetry(Section):
     )
     certificate_key_file: str = key("", "Key of the certificate.")
     min_tls_version: int = key(12, "Least TLS version: 12 or 13.", ge=12, le=13)
+    monitors: list[str] = key(
+        [],
+        "Addresses and networks of monitors: a connection from there that ends without a login costs neither "
+        "a score nor a penalty.",
+    )
     disk_warn: int = key(10, "Health warns below so much free space of a disk.", unit="percent", ge=0, le=100)
     disk_fail: int = key(2, "Health fails below so much free space of a disk.", unit="percent", ge=0, le=100)
     certificate_warn: int = key(
@@ -31,6 +37,11 @@ class Telemetry(Section):
     sftpgo_metrics: bool = key(
         False, "Export the series of SFTPGo under their own names too, beginning with `sftpgo_`."
     )
+
+    @field_validator("monitors")
+    @classmethod
+    def _networks(cls, texts: list[str]) -> list[str]:
+        return networks(texts)
 
     @model_validator(mode="after")
     def _certificate_is_whole(self) -> Telemetry:
