@@ -106,7 +106,7 @@ async def show_one(visit: Visit) -> Response:
     context = {
         "row": row_of(one, moving, visit.services.locate),
         "refusals": refused[:REFUSALS] if visit.may("view_events") else None,
-        "others": visit.services.registry.count(one.username) - 1,
+        "others": max(visit.services.registry.count(one.username) - 1, 0),
         "closes": visit.may("close_conns"),
     }
     return visit.html("connection.html", context)
