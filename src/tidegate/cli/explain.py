@@ -296,6 +296,7 @@ def _ask(
         target=given.target,
         target_exists=given.target_exists,
         rename_onto=loaded.settings.sftpd.strictest_rename_onto,
+        names=loaded.settings.common.file_patterns.entry,
         method=given.shown_method,
         proofs=proofs,
         commands=loaded.settings.sftpd.enabled_ssh_commands,

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: PLR0917  a flag is a parameter; typer calls by name
-"""``tidegate import``: accounts of other servers."""
+"""``tidegate import``: accounts of other servers.
+
+Long, because every source has its command here, and all of them share one way to plan, report and carry out.
+"""
 
 from __future__ import annotations
 
@@ -213,6 +216,11 @@ def openbridge(
         from tidegate.store.imports.openbridge import parse_openbridge
         from tidegate.store.imports.openbridge_tables import read_openbridge
 
+        if context.loaded.settings.common.file_patterns.preset != "openbridge":
+            note(
+                "the gateway refused 110 extensions and names that start with a dot; to refuse them here, "
+                'for all accounts: common.file_patterns.preset = "openbridge"'
+            )
         return parse_openbridge(
             await read_openbridge(
                 url,

@@ -96,6 +96,13 @@ def layer(environ: Mapping[str, str], problems: list[Problem], notes: list[str])
         else:
             got = f"expected {CLAMD_ADDRESS_LIKE}, got {address[:60]!r}" if address else "is missing"
             problems.append(Problem("CLAMD_HOST", f"{got}: CLAMD_STATUS switches the virus scan on"))
+    if gateway:
+        name = SWITCH if environ.get(SWITCH) else DATABASE_SWITCH[0]
+        put(("common", "file_patterns", "preset"), "openbridge", name)
+        notes.append(
+            "names that the gateway refuses (110 extensions, a dot in front) are refused for all accounts; "
+            "TIDEGATE_COMMON__FILE_PATTERNS__PRESET and EXEMPT_PATTERNS change that"
+        )
     if not environ.get(SWITCH):
         return found
 

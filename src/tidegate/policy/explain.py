@@ -16,7 +16,16 @@ from datetime import UTC, tzinfo
 from typing import Final, Literal
 
 from tidegate.errors import AlreadyExists, InvalidArgument, LoginRefused, NotFound
-from tidegate.model import Account, Intent, Principal, ProgramDirectory, ProgramUse, Protocol, VPath
+from tidegate.model import (
+    Account,
+    FilePatterns,
+    Intent,
+    Principal,
+    ProgramDirectory,
+    ProgramUse,
+    Protocol,
+    VPath,
+)
 from tidegate.model.geography import NO_LOCATION, Location
 from tidegate.policy.amounts import Amount, Usage, amount_steps, client_text, original_steps, session_step
 from tidegate.policy.decision import ALLOWED, Decision, Step
@@ -244,6 +253,7 @@ def explain(
     encrypted: bool = True,
     location: Location = NO_LOCATION,
     locks: Sequence[tuple[Step, str]] = (),
+    names: FilePatterns | None = None,
 ) -> Explanation:
     """Ask every rule about one act.
 
@@ -269,13 +279,14 @@ def explain(
         encrypted: nobody on the way can read what is sent.
         location: of `ip`, as databases have it.
         locks: what the locks of the running server say, each with the text that the client is told.
+        names: patterns of the server itself, for names in every directory.
 
     Raises:
         InvalidArgument: `op` is no operation, or a path is no path.
     """
     act = _act_of(account, op, path, target, is_dir, exists, target_exists, replaced, rename_onto)
     usage = usage or Usage()
-    gate = Gate(Principal(account, method or "", ip), protocol)
+    gate = Gate(Principal(account, method or "", ip), protocol, names=names)
     judged = judged_method(account, family_of(protocol), method or "")
     rules = check_login(
         account,
@@ -349,7 +360,7 @@ class _Act:
         if self.use is not None:
             steps = gate.trace(Intent.STAT, self.path, is_dir=True)
             wanted = ProgramDirectory(self.path, self.use.writes)
-            return [*steps, *ProgramRules(gate.principal.account).trace(wanted, self.use)]
+            return [*steps, *ProgramRules(gate.principal.account, gate.names).trace(wanted, self.use)]
         steps = list(
             gate.trace(
                 self.intent,

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from tidegate.model import Intent, Permission, Principal, Protocol, VPath
+from tidegate.model import FilePatterns, Intent, Permission, Principal, Protocol, VPath
 from tidegate.policy.decision import ALLOWED, Decision, Step
 from tidegate.policy.patterns import Hit, pattern_table
 from tidegate.policy.permissions import Grant, permission_table
@@ -45,15 +45,19 @@ class Gate:
     Args:
         principal: who.
         protocol: the door they came by; rules per protocol are asked at login, it is kept for `explain`.
+        names: patterns of the server itself, for names in every directory.
     """
 
-    __slots__ = ("_patterns", "_permissions", "_plain", "principal", "protocol")
+    __slots__ = ("_patterns", "_permissions", "_plain", "names", "principal", "protocol")
 
-    def __init__(self, principal: Principal, protocol: Protocol | str = "") -> None:
+    def __init__(
+        self, principal: Principal, protocol: Protocol | str = "", *, names: FilePatterns | None = None
+    ) -> None:
         self.principal = principal
+        self.names = names
         self.protocol = str(protocol)
         self._permissions = permission_table(principal.account.permissions)
-        self._patterns = pattern_table(principal.account.filters.file_patterns)
+        self._patterns = pattern_table(principal.account.filters.file_patterns, names)
         self._plain = not self._patterns
 
     def decide(

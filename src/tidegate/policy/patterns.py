@@ -10,6 +10,9 @@ the entry says nothing about what is inside an allowed directory; with ``none`` 
 of directories. A directory that has an entry of its own is never refused by name: who
 configures rules for its content means it to be used.
 
+Patterns of the server itself (`EVERYWHERE`) are asked in every directory, before those of the account, and no
+entry of an account changes that. Their allowed patterns are exemptions and make no allow-list.
+
 ``deny_policy`` 0 leaves what is refused visible and concerns the entry itself. ``deny_policy`` 1 hides it,
 and everything below a hidden directory.
 """
@@ -28,6 +31,10 @@ from tidegate.policy.presets import PRESETS
 
 HIDE: Final = 1
 """`FilePatterns.deny_policy`: refused names look as if they did not exist."""
+
+
+EVERYWHERE: Final = "common.file_patterns"
+"""The rule of the server itself: its name, and its place in the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class PatternRule:
         "_all",
         "_denied_first",
         "_files_only",
+        "_lists",
         "allowed",
         "denied",
         "hides",
@@ -68,6 +76,7 @@ class PatternRule:
     )
 
     def __init__(self, entry: FilePatterns, path: VPath, where: str) -> None:
+        self._lists = bool(entry.allowed_patterns) and where != EVERYWHERE
         self.path = path
         self.where = where
         self.allowed = NameMatcher(entry.allowed_patterns)
@@ -82,7 +91,12 @@ class PatternRule:
     @property
     def rule(self) -> str:
         """The rule's name."""
-        return f"file_patterns[{self.path}]"
+        return EVERYWHERE if self.where == EVERYWHERE else f"file_patterns[{self.path}]"
+
+    @property
+    def _exempting(self) -> str:
+        """The name of the list of what is allowed."""
+        return "exempt_patterns" if self.where == EVERYWHERE else "allowed_patterns"
 
     def refuses(self, name: str, *, is_dir: bool, write: bool) -> bool:
         """True if a base name is refused; `write` says that it would be created or written."""
@@ -98,7 +112,7 @@ class PatternRule:
             preset = PRESETS.get(self.preset)
             if preset is None or preset.refuses(name, is_dir=is_dir):
                 return True
-        return bool(self.allowed) and (not is_dir or self._all)
+        return self._lists and (not is_dir or self._all)
 
     def explain(self, name: str, *, is_dir: bool, write: bool) -> Hit:
         """The rule that `refuses` finds, with its reason."""
@@ -113,14 +127,14 @@ class PatternRule:
                 hidden=self.hides,
             )
         if folded and (index := self.allowed.first(folded)) is not None:
-            where = f"{self.where}.allowed_patterns[{index}]"
+            where = f"{self.where}.{self._exempting}[{index}]"
             why = f"{name} matches allowed pattern {self.allowed.patterns[index]}"
             return Hit(refused=False, hidden=False, rule=self.rule, where=where, why=why)
         if denied is not None:
             return self._refusal(
                 f".denied_patterns[{denied}]",
                 f"{name} matches denied pattern {self.denied.patterns[denied]}",
-                f"remove that pattern, or add one for {name} to allowed_patterns (asked first)",
+                f"remove that pattern, or add one for {name} to {self._exempting} (asked first)",
                 hidden=self.hides,
             )
         if write and self.preset:
@@ -131,12 +145,12 @@ class PatternRule:
                 return self._refusal(
                     ".preset",
                     f"{name} is refused by preset {self.preset}: {reason}",
-                    f"add a pattern for {name} to allowed_patterns (asked first), or take the preset away"
+                    f"add a pattern for {name} to {self._exempting} (asked first), or take the preset away"
                     if preset
                     else f"use one of the presets {', '.join(PRESETS)}",
                     hidden=False,
                 )
-        if self.allowed and (not is_dir or self._all):
+        if self._lists and (not is_dir or self._all):
             return self._refusal(
                 ".allowed_patterns",
                 f"{name} matches none of the allowed patterns {', '.join(self.allowed.patterns)}",
@@ -151,11 +165,19 @@ class PatternRule:
 
 
 class PatternTable:
-    """An account's file patterns, ready to be asked. Never raises for any path."""
+    """An account's file patterns, ready to be asked. Never raises for any path.
 
-    __slots__ = ("_any_hides", "_depth", "_dirs", "_entries", "_memo")
+    Args:
+        entries: those of the account.
+        everywhere: those of the server, see `EVERYWHERE`; their path does not count.
+    """
 
-    def __init__(self, entries: Iterable[FilePatterns]) -> None:
+    __slots__ = ("_any_hides", "_depth", "_dirs", "_entries", "_everywhere", "_memo")
+
+    def __init__(self, entries: Iterable[FilePatterns], everywhere: FilePatterns | None = None) -> None:
+        self._everywhere: tuple[PatternRule, ...] = ()
+        if everywhere is not None:
+            self._everywhere = (PatternRule(everywhere, VPath("/"), EVERYWHERE),)
         self._entries: dict[str, tuple[PatternRule, ...]] = {}
         self._depth = 0
         for index, entry in enumerate(entries):
@@ -172,7 +194,7 @@ class PatternTable:
         self._dirs: dict[str, Hit | None] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._entries)
+        return bool(self._entries or self._everywhere)
 
     def governing(self, directory: VPath) -> tuple[PatternRule, ...]:
         """The entries that speak for names in `directory`; none if it lies in one that is allowed whole."""
@@ -187,6 +209,7 @@ class PatternTable:
                     below = named[count] if count < len(named) else ""
                     found = tuple(rule for rule in entry if not (below and _lets_whole(rule, below)))
                     break
+            found = (*self._everywhere, *found)
             if len(self._memo) >= MAX_MEMO:
                 self._memo.clear()
             self._memo[head] = found
@@ -197,23 +220,24 @@ class PatternTable:
 
         A directory above that hides everything below it is asked first. Empty if nothing governs.
         """
-        if not self._entries or path == "/":
+        if not self or path == "/":
             return []
         parent = path.parent
         if self._any_hides and (hit := self._hidden_above(parent)) is not None:
             return [hit]
-        if is_dir and path in self._entries:
-            rule = self._entries[path][0]
-            why = f"{path} has patterns of its own and so is not judged by name"
-            return [Hit(refused=False, hidden=False, rule=rule.rule, where=rule.where, why=why)]
-        rules = self.governing(parent)
-        if not rules:
-            return [whole] if (whole := self._whole(parent)) is not None else []
+        own = is_dir and path in self._entries
+        rules = self._everywhere if own else self.governing(parent)
         hits: list[Hit] = []
         for rule in rules:
             hits.append(rule.explain(path.name, is_dir=is_dir, write=write))
             if hits[-1].refused:
-                break
+                return hits
+        if own:
+            rule = self._entries[path][0]
+            why = f"{path} has patterns of its own and so is not judged by name"
+            return [*hits, Hit(refused=False, hidden=False, rule=rule.rule, where=rule.where, why=why)]
+        if len(rules) == len(self._everywhere) and (whole := self._whole(parent)) is not None:
+            hits.append(whole)
         return hits
 
     def _whole(self, directory: VPath) -> Hit | None:
@@ -231,15 +255,14 @@ class PatternTable:
 
     def clean(self, path: VPath, *, is_dir: bool, write: bool) -> bool:
         """True if `judge` would refuse nothing; the quick way to ask."""
-        if not self._entries or path == "/":
+        if not self or path == "/":
             return True
         parent = path.parent
         if self._any_hides and self._hidden_above(parent) is not None:
             return False
-        if is_dir and path in self._entries:
-            return True
+        rules = self._everywhere if is_dir and path in self._entries else self.governing(parent)
         name = path.name
-        return not any(rule.refuses(name, is_dir=is_dir, write=write) for rule in self.governing(parent))
+        return not any(rule.refuses(name, is_dir=is_dir, write=write) for rule in rules)
 
     def _hidden_above(self, directory: VPath) -> Hit | None:
         """The hit that hides `directory` or a directory above it, None if all are in sight."""
@@ -279,8 +302,10 @@ class PatternTable:
 
     def speaks_below(self, directory: VPath) -> PatternRule | None:
         """A rule that speaks of something in `directory` or below it, or hides it; None if there is none."""
-        if not self._entries:
+        if not self:
             return None
+        if self._everywhere:
+            return self._everywhere[0]
         inside = (rules[0] for path, rules in self._entries.items() if VPath(path).is_within(directory))
         found = next(inside, None)
         if found is None:
@@ -314,9 +339,9 @@ class PatternTable:
 _NO_PATTERNS: Final = PatternTable(())
 
 
-def pattern_table(entries: Sequence[FilePatterns]) -> PatternTable:
+def pattern_table(entries: Sequence[FilePatterns], everywhere: FilePatterns | None = None) -> PatternTable:
     """The table of an account's file patterns; accounts without any share one."""
-    return PatternTable(entries) if entries else _NO_PATTERNS
+    return PatternTable(entries, everywhere) if entries or everywhere is not None else _NO_PATTERNS
 
 
 def _lets_whole(rule: PatternRule, name: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from tidegate.model import LOCAL, Account, Permission, ProgramDirectory, ProgramUse, VPath
+from tidegate.model import LOCAL, Account, FilePatterns, Permission, ProgramDirectory, ProgramUse, VPath
 from tidegate.policy.decision import ALLOWED, Decision, Step
 from tidegate.policy.folders import folders_of
 from tidegate.policy.patterns import PatternTable
@@ -68,13 +68,18 @@ def enabled_step(use: ProgramUse, enabled: Collection[str]) -> Step:
 
 
 class ProgramRules:
-    """An account's rules, as far as they concern system programs."""
+    """An account's rules, as far as they concern system programs.
+
+    Args:
+        account: whose.
+        names: patterns of the server itself, for names in every directory.
+    """
 
     __slots__ = ("_folders", "_patterns", "_permissions")
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, names: FilePatterns | None = None) -> None:
         self._permissions = PermissionTable(account.permissions)
-        self._patterns = PatternTable(account.filters.file_patterns)
+        self._patterns = PatternTable(account.filters.file_patterns, names)
         self._folders = folders_of(account)
 
     def trace(self, wanted: ProgramDirectory, use: ProgramUse) -> list[Step]:

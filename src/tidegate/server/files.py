@@ -34,6 +34,7 @@ def vfs_options(loaded: Loaded, ledger: Ledger) -> VfsOptions:
         fsync=common.fsync,
         rename_onto=loaded.settings.sftpd.rename_onto,
         early=ledger.early,
+        names=common.file_patterns.entry,
     )
 
 

@@ -27,7 +27,18 @@ from tidegate.errors import (
 from tidegate.events.kinds import NOTHING_SET, Event, Operated, Quarantined, Refused
 from tidegate.inspection.inspections import Inspections
 from tidegate.inspection.inspections import Refused as Rejected
-from tidegate.model import Action, Attrs, Entry, Intent, Origin, Peer, Principal, ProgramUse, VPath
+from tidegate.model import (
+    Action,
+    Attrs,
+    Entry,
+    FilePatterns,
+    Intent,
+    Origin,
+    Peer,
+    Principal,
+    ProgramUse,
+    VPath,
+)
 from tidegate.policy.decision import Decision
 from tidegate.policy.gate import Gate
 from tidegate.policy.renames import replaces
@@ -78,6 +89,7 @@ class VfsOptions:
         rename_onto: what a rename that need not replace does with a new name that exists, where neither
             account nor binding says.
         early: bytes of uploads that wait for those before them, of all files of the process.
+        names: patterns for names in every directory of every account.
     """
 
     upload_mode: Publish = Publish.INPLACE
@@ -87,6 +99,7 @@ class VfsOptions:
     fsync: bool = False
     rename_onto: str = ""
     early: Room = field(default_factory=lambda: Room(EARLY_BYTES))
+    names: FilePatterns | None = None
 
 
 class Kept(Protocol):

@@ -199,7 +199,7 @@ class VfsSessions:
         context = Context(
             principal=principal,
             peer=peer,
-            gate=Gate(principal, peer.protocol),
+            gate=Gate(principal, peer.protocol, names=self._options.names),
             table=table,
             tracker=self.tracker,
             usage=usage,

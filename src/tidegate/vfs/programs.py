@@ -274,7 +274,7 @@ async def open_program(context: Context, use: ProgramUse, wanted: Sequence[Progr
         NotFound: a directory is not there.
     """
     subject = wanted[0].path
-    rules = ProgramRules(context.principal.account)
+    rules = ProgramRules(context.principal.account, context.options.names)
     for one in wanted:
         decision = rules.decide(one, use)
         if decision.rule == "storage":

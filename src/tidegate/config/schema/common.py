@@ -11,6 +11,7 @@ from tidegate.config.schema.addresses import DnsblKeys, GeoIpKeys, ListFileKeys
 from tidegate.config.schema.base import HOOK, HOOK_LIKE, Section, key
 from tidegate.config.schema.defence import DefenderKeys, PenaltyKeys, RateLimiterKeys, networks
 from tidegate.config.schema.events import EventManagerKeys, FileActionKeys
+from tidegate.config.schema.names import FilePatternKeys
 
 
 class Common(Section):
@@ -72,6 +73,9 @@ class Common(Section):
     )
     proxy_skipped: list[str] = key(
         [], "Addresses and networks that connect without a PROXY header; counts before `proxy_allowed`."
+    )
+    file_patterns: FilePatternKeys = key(
+        FilePatternKeys(), "Names that no account may use, in any directory and by any door."
     )
     defender: DefenderKeys = key(DefenderKeys(), "Bans addresses by score.")
     penalties: PenaltyKeys = key(PenaltyKeys(), "Refuses addresses for a while after logins that failed.")

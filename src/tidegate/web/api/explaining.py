@@ -188,6 +188,7 @@ async def explained(
         size=question.size,
         replaced=question.replaced,
         rename_onto=services.loaded.settings.sftpd.strictest_rename_onto,
+        names=services.loaded.settings.common.file_patterns.entry,
         commands=services.loaded.settings.sftpd.enabled_ssh_commands,
         usage=Usage(
             sessions=services.registry.count(name),
