@@ -90,7 +90,9 @@ class Running:
         descriptors: int = 0,
         environment: dict[str, str] | None = None,
         command: Sequence[str] = COMMAND,
+        log_level: str = "debug",
     ) -> None:
+        self.log_level = log_level
         self.command = command
         self.environment = environment or {}
         self.limit = ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh"] if descriptors else []
@@ -146,7 +148,7 @@ class Running:
         for _ in range(3):  # another process may take the port in between
             self.port = free_port()
             environ = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE_")}
-            words = ["serve", "-c", str(self.directory), "--log-level", "debug"]
+            words = ["serve", "-c", str(self.directory), "--log-level", self.log_level]
             words += ["--grace-time", str(self.grace_time)]
             options: dict[str, Any] = {
                 "env": {

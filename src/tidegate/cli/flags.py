@@ -28,6 +28,7 @@ FILE: Final = "tidegate"
 class LogLevel(StrEnum):
     """Levels as flags spell them."""
 
+    TRACE = "trace"
     DEBUG = "debug"
     INFO = "info"
     WARN = "warn"

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import gc
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import typer
 
 from tidegate.cli import flags
-from tidegate.logs.options import LogOptions
+from tidegate.logs.options import Level, LogOptions
 from tidegate.server.options import ServeOptions
 
 DEFAULT_LOG: Final = "tidegate.log"
@@ -79,18 +79,17 @@ def serve(
     raise typer.Exit(serving.serve(loaded, options))
 
 
-def level_of(
-    level: flags.LogLevel | None, *, verbose: bool | None = None
-) -> Literal["debug", "info", "warn", "error"]:
+_LEVELS: Final[dict[flags.LogLevel, Level]] = {
+    flags.LogLevel.TRACE: "trace",
+    flags.LogLevel.DEBUG: "debug",
+    flags.LogLevel.INFO: "info",
+    flags.LogLevel.WARN: "warn",
+    flags.LogLevel.ERROR: "error",
+}
+
+
+def level_of(level: flags.LogLevel | None, *, verbose: bool | None = None) -> Level:
     """The level as log options spell it; `verbose` counts where no level is given."""
     if level is None:
         return "debug" if verbose else "info"
-    match level:
-        case flags.LogLevel.DEBUG:
-            return "debug"
-        case flags.LogLevel.WARN:
-            return "warn"
-        case flags.LogLevel.ERROR:
-            return "error"
-        case _:
-            return "info"
+    return _LEVELS[level]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Level = Literal["debug", "info", "warn", "error"]
+Level = Literal["trace", "debug", "info", "warn", "error"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +19,9 @@ class LogOptions:
         max_backups: rotated files that are kept; 0 keeps all.
         max_age: days that rotated files are kept; 0 for ever.
         compress: gzip rotated files.
-        level: least level that is written. Lines about logins are written at level ``info`` too, though they
-            are marked ``debug`` for the tools that look for them.
+        level: least level that is written; ``trace`` is ``debug`` and a line for each request of a protocol.
+            Lines about logins are written at level ``info`` too, though they are marked ``debug`` for the
+            tools that look for them.
     """
 
     file_path: str = ""

@@ -32,7 +32,7 @@ SECRET_NAMES: Final = re.compile(rf"{_WORDS}|^pass$|^pw$|signature", re.IGNORECA
 """Field names that are masked whatever they hold."""
 
 PATH_NAMES: Final = frozenset(
-    {"virtual_path", "virtual_target_path", "file_path", "target_path", "path", "home_dir"}
+    {"virtual_path", "virtual_target_path", "file_path", "target_path", "path", "full_path", "home_dir"}
 )
 """Fields that hold paths."""
 

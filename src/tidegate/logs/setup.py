@@ -33,7 +33,11 @@ SYSLOG_STOP_SECONDS: Final = 8.0
 RECORD_LOGGER: Final = "tidegate.record"
 """Logger of event lines; its records carry ``record.sender`` and ``record.fields``."""
 
+TRACE_LOGGER: Final = "tidegate.trace"
+"""Logger of lines about single requests of protocols; silent but at level ``trace``."""
+
 _LEVELS: Final = {
+    "trace": logging.DEBUG,
     "debug": logging.DEBUG,
     "info": logging.INFO,
     "warn": logging.WARNING,
@@ -148,9 +152,11 @@ class Log:
         chatty = [logging.getLogger(name) for name in _CHATTY]
         silent = [logging.getLogger(name) for name in _SILENT]
         record = logging.getLogger(RECORD_LOGGER)
-        self._before = [(lg, lg.level, lg.propagate) for lg in (root, record, *chatty, *silent)]
+        trace = logging.getLogger(TRACE_LOGGER)
+        self._before = [(lg, lg.level, lg.propagate) for lg in (root, record, trace, *chatty, *silent)]
         root.setLevel(level)
         root.addHandler(self._handler)
+        trace.setLevel(logging.DEBUG if self.options.level == "trace" else logging.CRITICAL + 1)
         record.setLevel(logging.DEBUG if level == logging.INFO else level)
         for logger in chatty:
             logger.setLevel(max(level, logging.INFO if level <= logging.DEBUG else logging.WARNING))

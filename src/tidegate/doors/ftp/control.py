@@ -40,6 +40,7 @@ class Control(asyncio.Protocol):
     Attributes:
         tls: the TLS of the connection; None in the clear.
         arrived: called when a command waits, or none will come any more; the door sets it.
+        on_reply: called with each reply before it is sent; None is nobody.
     """
 
     __slots__ = (
@@ -58,12 +59,14 @@ class Control(asyncio.Protocol):
         "_transport",
         "_writable",
         "arrived",
+        "on_reply",
         "tls",
     )
 
     def __init__(self, activity: Activity, seconds: float) -> None:
         self.tls: TlsStream | None = None
         self.arrived: Callable[[], None] | None = None
+        self.on_reply: Callable[[bytes], None] | None = None
         self._activity, self._seconds = activity, seconds
         self._cut: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
@@ -270,6 +273,8 @@ class Control(asyncio.Protocol):
 
     def send_nowait(self, reply: bytes) -> None:
         """Send a reply that is short, or the last one."""
+        if self.on_reply is not None:
+            self.on_reply(reply)
         if self._transport is None or self._transport.is_closing():
             return
         if self.tls is not None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from tidegate.doors.common.admission import denial
 from tidegate.doors.common.tls_stream import TlsFailed
+from tidegate.doors.common.trace import UNKNOWN, trace, tracing
 from tidegate.doors.common.turns import SLICE_SECONDS, turns_of
 from tidegate.doors.ftp import data_commands as d
 from tidegate.doors.ftp import digest_commands as g
@@ -132,6 +133,8 @@ COMMANDS: Final[dict[str, Row]] = {
 """Every command there is; HELP lists them."""
 
 _DIGESTS: Final = frozenset(("HASH", "MD5", "XCRC", "XMD5", "XSHA", "XSHA1", "XSHA256", "XSHA512"))
+_SECRET: Final = frozenset(("USER", "PASS", "ACCT", "SITE"))
+"""Commands whose arguments are in no trace: passwords, also mistyped ones."""
 _KEEP_SOURCE: Final = frozenset(("RNTO", "NOOP"))
 
 
@@ -245,8 +248,27 @@ class FtpDialogue:
         if c.session is not None:
             await c.session.close()
 
+    def _trace(self, command: Command) -> None:
+        """Have a line written when the command has its last reply."""
+        c, began = self._c, monotonic()
+        argument = command.argument if command.word in COMMANDS else ""
+        if command.word in _SECRET:
+            argument = argument.partition(" ")[0] if command.word == "SITE" else ""
+
+        def told(reply: bytes) -> None:
+            if reply[:1] == b"1":  # another one follows
+                return
+            c.control.on_reply = None
+            username = c.login.username if c.session is None else c.session.principal.username
+            code, seconds = reply[:3].decode("ascii", "replace"), monotonic() - began
+            trace(c.peer, username, command.word, path=argument or UNKNOWN, code=code, seconds=seconds)
+
+        c.control.on_reply = told
+
     async def _one(self, command: Command | TooLong) -> None:
         c = self._c
+        if tracing() and not isinstance(command, TooLong):
+            self._trace(command)
         if isinstance(command, TooLong):
             await self._mistake(500, f"Lines have {MAX_LINE} bytes at most.")
             return

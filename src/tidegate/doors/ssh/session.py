@@ -21,6 +21,7 @@ from typing import Any, Final
 import asyncssh
 
 from tidegate.cluster.registry import LiveConnection
+from tidegate.doors.common.trace import UNKNOWN, trace, tracing
 from tidegate.doors.common.transport import ChannelTransport
 from tidegate.doors.ssh import commands
 from tidegate.doors.ssh.command import (
@@ -126,6 +127,12 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         """The channel is open."""
         self._chan = chan
+        self._trace("CHANNEL_OPEN")
+
+    def _trace(self, request: str, what: str = "") -> None:
+        if tracing():
+            peer = replace(self._login.peer, connection_id=self._id)
+            trace(peer, self.username, request, path=what or UNKNOWN, code=0)
 
     def pty_requested(self, *_: Any) -> bool:
         """No terminals."""
@@ -147,6 +154,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     def subsystem_requested(self, subsystem: str) -> bool:
         """The sftp subsystem, none else."""
+        self._trace("CHANNEL_REQUEST subsystem", subsystem)
         if subsystem != "sftp":
             self._refused("subsystem", subsystem, "only sftp is offered")
             return self._end_with(self._offered())
@@ -155,6 +163,7 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
 
     def exec_requested(self, command: str) -> bool:
         """One of the commands that are enabled."""
+        self._trace("CHANNEL_REQUEST exec", command)
         if self._principal.sftp_only:
             self._refused("ssh_command", command, "the certificate of the login is for SFTP alone")
             return self._end_with(OFFERED)

@@ -10,6 +10,7 @@ from typing import Final
 import asyncssh
 
 from tidegate.cluster.registry import Activity
+from tidegate.doors.common.trace import tracing
 from tidegate.doors.common.transport import ChannelTransport
 from tidegate.doors.sftp.dialogue import SftpDialogue
 from tidegate.doors.sftp.order import target_comes_first
@@ -74,15 +75,22 @@ class SftpSubsystem:
     ) -> None:
         self._session = session
         self.transport = open_transport(chan, largest=LARGEST_REPLY, fast_lane=fast_lane)
+        traced = None
+        if tracing():
+            from tidegate.doors.sftp.traced import Traced
+
+            traced = Traced(session, self.transport)
         banner = str(chan.get_connection().get_extra_info("server_version", ""))
         self._dialogue = SftpDialogue(
             session,
-            self.transport,
+            traced or self.transport,
             activity=activity,
             handles=handles,
             target_first=target_comes_first(session.peer.client_version, banner),
         )
-        self.transport.attach(self._dialogue)
+        if traced is not None:
+            traced.attach(self._dialogue)
+        self.transport.attach(traced or self._dialogue)
 
     @property
     def buffered_bytes(self) -> int:
