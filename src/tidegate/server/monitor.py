@@ -14,6 +14,7 @@ from tidegate import __version__
 from tidegate.config.load import Loaded
 from tidegate.health.checks import Checks, State
 from tidegate.metrics.gauges import DoorGauge, Gauges, Resource
+from tidegate.model import Protocol
 from tidegate.packages import load_beside
 from tidegate.server.doors import Composition
 from tidegate.server.health_checks import HealthChecks
@@ -94,7 +95,7 @@ class Monitor:
     async def gauges(self) -> Gauges:
         """The state of the server now."""
         root = self._composition
-        sessions: Counter[str] = Counter()
+        sessions = Counter(dict.fromkeys((one.value for one in Protocol), 0))  # 0 is a value, a gap is none
         flight = {"in": [0, 0], "out": [0, 0]}
         for connection in root.registry.all():
             sessions[connection.peer.protocol.value] += 1
