@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import debian_package
 import one_file
 from requirements_of import requirements
 
@@ -141,6 +142,9 @@ def main() -> None:
                     fetch_wheels(trees[0], place / "wheels", python)
                 shutil.copy(next(target.glob("*.whl")), place / "wheels")
                 one_file.make(place / "wheels", EXTRAS, pythons, target / "tidegate", place / "cache")
+    if not options.without_wheels and debian_package.possible():
+        with step("building the Debian package"):
+            debian_package.make(target)
     sums = [
         f"{digest(path)}  {path.relative_to(target)}" for path in sorted(target.rglob("*")) if path.is_file()
     ]

@@ -38,6 +38,9 @@ LEFT_OUT = {
     "docs/how_to/resume-and-atomic-uploads.md": [
         "needs a line that breaks; tests/clients/test_serve_uploads.py cuts one"
     ],
+    "docs/how_to/debian-package.md": [
+        "needs the package of a release and a system; tests/package/test_package_debian.py has both"
+    ],
     "docs/how_to/make-a-release.md": [
         "builds from the clone with packages from an index; tests/package runs it",
         "needs the wheels of a release; tests/package/test_package_release.py installs from them",

@@ -1,0 +1,169 @@
+"""Builds the Debian package from a release: `tools/debian_package.py DIST`, with the Python minor it is for.
+
+An environment under /usr/lib/tidegate, made of the release's wheels, in the form that `venv` gives it:
+Debian's interpreter by a link, and `pyvenv.cfg`. Two builds of a release are equal byte for byte.
+"""
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+EXTRAS = "s3,azure,gcs,geoip,dnsbl"
+MINOR = sys.version_info.minor
+PYTHON = f"/usr/bin/python3.{MINOR}"
+HOME = "usr/lib/tidegate"
+SCRIPT = f"""#!/{HOME}/bin/python -I
+import sys
+from tidegate.cli.main import main
+sys.exit(main())
+"""
+PAGE = ROOT / "docs" / "how_to" / "run-under-systemd.md"
+SCRIPTS = ("postinst", "prerm", "postrm")
+
+
+def possible() -> bool:
+    """True where the tools are, and Debian's interpreter is of the minor version that runs this."""
+    return shutil.which("dpkg-deb") is not None and Path(PYTHON).exists()
+
+
+def environment(tree: Path, wheels: Path) -> None:
+    """The libraries and the command."""
+    home = tree / HOME
+    libraries = home / "lib" / f"python3.{MINOR}" / "site-packages"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index"),
+            *("--no-compile", "--find-links", str(wheels), "--target", str(libraries), f"tidegate[{EXTRAS}]"),
+        ],
+        check=True,
+    )
+    shutil.rmtree(libraries / "bin", ignore_errors=True)
+    for record in libraries.glob("*.dist-info/direct_url.json"):
+        record.unlink()
+    # Only root may write there: compiled now, for all starts, and not checked against the sources.
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash"),
+            *("-s", str(tree), "-p", "/", str(libraries)),
+        ],
+        check=True,
+    )
+    (home / "pyvenv.cfg").write_text(
+        f"home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.{MINOR}\n", encoding="utf-8"
+    )
+    (home / "bin").mkdir()
+    (home / "bin" / "python").symlink_to(PYTHON)
+    (home / "bin" / "tidegate").write_text(SCRIPT, encoding="utf-8")
+    (home / "bin" / "tidegate").chmod(0o755)
+    (tree / "usr" / "bin").mkdir()
+    (tree / "usr" / "bin" / "tidegate").symlink_to(f"../../{HOME}/bin/tidegate")
+
+
+def unit() -> str:
+    """The unit of the guide, with the command where this package has it."""
+    text = re.findall(r"```ini\n(\[Unit\]\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
+    assert "/opt/tidegate/bin/tidegate" in text
+    return text.replace("/opt/tidegate/bin/tidegate", "/usr/bin/tidegate")
+
+
+def system_files(tree: Path, dist: Path, version: str) -> None:
+    """Unit, configuration, manual pages, completion and papers."""
+    shutil.copytree(dist / "share", tree / "usr" / "share", dirs_exist_ok=True)
+    (tree / "usr/share/zsh/vendor-completions").mkdir(parents=True)
+    shutil.move(tree / "usr/share/zsh/site-functions/_tidegate", tree / "usr/share/zsh/vendor-completions")
+    (tree / "usr/share/zsh/site-functions").rmdir()
+    for page in (tree / "usr" / "share" / "man" / "man1").iterdir():
+        pack(page)
+    papers = tree / "usr" / "share" / "doc" / "tidegate"
+    papers.mkdir(parents=True)
+    shutil.copy(ROOT / "deploy" / "debian" / "copyright", papers)
+    shutil.copy(dist / "tidegate.cdx.json", papers)
+    shutil.copy(ROOT / "CHANGELOG.md", papers / "changelog")
+    pack(papers / "changelog")
+    lines = f"tidegate ({version}-1) stable; urgency=medium\n\n  * See changelog.gz.\n\n"
+    (papers / "changelog.Debian").write_text(
+        f"{lines} -- Tidegate maintainers <maintainers@tidegate.invalid>  Mon, 30 Nov 2026 00:00:00 +0000\n",
+        encoding="utf-8",
+    )
+    pack(papers / "changelog.Debian")
+    for place, text in (
+        ("lib/systemd/system/tidegate.service", unit()),
+        ("etc/tidegate/tidegate.toml", (ROOT / "deploy/debian/tidegate.toml").read_text(encoding="utf-8")),
+    ):
+        (tree / place).parent.mkdir(parents=True)
+        (tree / place).write_text(text, encoding="utf-8")
+
+
+def pack(path: Path) -> None:
+    """Compress a file as Debian asks for, without name and time."""
+    with open(f"{path}.gz", "wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
+        packed.write(path.read_bytes())
+    path.unlink()
+
+
+def control(tree: Path, version: str) -> None:
+    """The package's own description and scripts."""
+    source, target = ROOT / "deploy" / "debian", tree / "DEBIAN"
+    size = sum(path.lstat().st_size for path in tree.rglob("*") if path.is_file()) // 1024
+    target.mkdir()
+    architecture = subprocess.run(
+        ["dpkg", "--print-architecture"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    text = (source / "control").read_text(encoding="utf-8")
+    for name, value in (
+        ("VERSION", version), ("ARCHITECTURE", architecture), ("MINOR", MINOR), ("SIZE", size),
+    ):  # fmt: skip
+        text = text.replace(f"@{name}@", str(value))
+    (target / "control").write_text(text, encoding="utf-8")
+    shutil.copy(source / "conffiles", target)
+    for name in SCRIPTS:
+        shutil.copy(source / name, target)
+
+
+def modes(tree: Path) -> None:
+    """The same modes whatever the umask is."""
+    for path in tree.rglob("*"):
+        if path.is_symlink():
+            continue
+        program = path.is_dir() or path.name in SCRIPTS or path.parent.name == "bin"
+        path.chmod(0o755 if program else 0o644)
+    tree.chmod(0o755)
+
+
+def make(dist: Path) -> Path:
+    """Build the package of a release into its directory."""
+    (wheel,) = dist.glob("tidegate-*.whl")
+    version = wheel.name.split("-")[1]
+    with tempfile.TemporaryDirectory(prefix="tidegate-deb-") as name:
+        tree = Path(name) / "tree"
+        tree.mkdir()
+        environment(tree, dist / "wheels")
+        system_files(tree, dist, version)
+        control(tree, version)
+        modes(tree)
+        subprocess.run(
+            ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", str(tree), str(dist)],
+            check=True, stdout=subprocess.DEVNULL, env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch(wheel))},
+        )  # fmt: skip
+    return next(dist.glob("tidegate_*.deb"))
+
+
+def epoch(wheel: Path) -> int:
+    """The time of the commit, as the wheel's stamp tells it."""
+    import zipfile
+    from datetime import UTC, datetime
+
+    with zipfile.ZipFile(wheel) as archive:
+        text = archive.read("tidegate/built.py").decode()
+    date = re.findall(r'^DATE: Final = "(.+)"$', text, re.MULTILINE)[0]
+    return int(datetime.strptime(date, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+
+
+if __name__ == "__main__":
+    print(make(Path(sys.argv[1]).resolve()))
