@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CHECK_SECONDS: Final = 5.0
 """Time that one check may take to answer, as at a connection."""
 
+UNPROVEN: Final = ("SSH", "FTP")
+"""Protocols whose connections before the login are limited together; those of HTTP wait for a request."""
+
 Outcome = Literal["passes", "refuses", "not asked", "not known"]
 
 
@@ -52,6 +55,23 @@ class OpenConnections:
     most: int
     mine: int
     most_each: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnprovenConnections:
+    """The connections of SSH and FTP that have not logged in, at a running server.
+
+    Attributes:
+        waiting: those there are.
+        start: up to so many everybody may come; 0 is no limit.
+        full: from so many on nobody may come while none of them can make room.
+        chance: probability that a new one is refused now while none of them can make room.
+    """
+
+    waiting: int
+    start: int
+    full: int
+    chance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +124,7 @@ async def explain(
     monotonic: float,
     proxies: ProxyOptions = NO_PROXIES,
     connections: OpenConnections | None = None,
+    unproven: UnprovenConnections | None = None,
     running: bool = True,
 ) -> ConnectAnswer:
     """Ask every rule about an address.
@@ -116,6 +137,7 @@ async def explain(
         monotonic: the clock of penalties and rate limits.
         proxies: whose PROXY header is read.
         connections: those that are open; None where there is no running server.
+        unproven: those that have not logged in; None where there is no running server.
         running: False where penalties, scores and rate limits are those of another process.
     """
     source = host_of(address)
@@ -128,6 +150,7 @@ async def explain(
         _ban(defence, source, now, safe=safe),
         _penalty(defence, address, source, monotonic, safe=safe, running=running),
         _connections(connections, defence, address),
+        *([_startups(unproven)] if protocol in UNPROVEN else []),
     ]
     steps += [await _check(check, address, protocol, safe=safe) for check in defence.checks]
     friend = defence.find(ListKind.RATE_SAFE, address, protocol, now)
@@ -222,6 +245,19 @@ def _connections(now: OpenConnections | None, defence: Defence, address: str) ->
     why = f"{now.mine} of this source ({each}), {now.used} of all ({most})"
     full = (now.most and now.used >= now.most) or (now.most_each and now.mine >= now.most_each and not exempt)
     return ConnectStep(rule, "refuses" if full else "passes", why)
+
+
+def _startups(now: UnprovenConnections | None) -> ConnectStep:
+    rule = "sftpd.max_startups"
+    if now is None:
+        return ConnectStep(rule, "not known", "a running server knows: name it with --url")
+    if not now.start:
+        return ConnectStep(rule, "passes", f"{now.waiting} have not logged in (no limit)")
+    why = f"{now.waiting} have not logged in; from {now.start} on one that is silent makes room"
+    if now.chance:
+        share = f"{now.chance:.0%} of new ones are refused at random"
+        why = f"{why}; while none is, {share}, and all from {now.full} on"
+    return ConnectStep(rule, "passes", why)
 
 
 async def _check(check: AdmissionCheck, address: str, protocol: str, *, safe: bool) -> ConnectStep:

@@ -24,7 +24,7 @@ from tidegate.model.address import host_of
 from tidegate.model.address_list import AddressList, parse_network
 from tidegate.model.listed import ListEntry, ListKind
 from tidegate.packages import load_beside
-from tidegate.resources import Ledger
+from tidegate.resources import Ledger, StartupLimits
 from tidegate.server.address_checks import AddressChecks
 from tidegate.server.defence_logins import LoginWatch, on_record
 from tidegate.server.defence_options import options, proxies, stored_ban
@@ -187,7 +187,9 @@ class DefenceHost:
         await load_beside("tidegate.server.defence_view")
         from tidegate.server.defence_view import explained
 
-        return await explained(self.defence, self._ledger, address, protocol)
+        sftpd = self._loaded.settings.sftpd
+        startups = StartupLimits.parse(sftpd.max_startups, sftpd.max_startups_per_source)
+        return await explained(self.defence, self._ledger, startups, address, protocol)
 
     async def forgive(self, address: str) -> bool:
         """End the ban of an address and forget its score; False if there was neither.

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import time
 
-from tidegate.defence.explaining import ConnectAnswer, OpenConnections, explain
+from tidegate.defence.explaining import ConnectAnswer, OpenConnections, UnprovenConnections, explain
 from tidegate.defence.pipeline import Defence
 from tidegate.model.address import host_of
-from tidegate.resources import Ledger
+from tidegate.resources import Ledger, StartupLimits
 
 
-async def explained(defence: Defence, ledger: Ledger, address: str, protocol: str) -> ConnectAnswer:
+async def explained(
+    defence: Defence, ledger: Ledger, startups: StartupLimits, address: str, protocol: str
+) -> ConnectAnswer:
     """Every step of the decision about an address; changes nothing."""
-    counted = ledger.connections
+    counted, waiting = ledger.connections, len(ledger.arrivals)
     return await explain(
         defence,
         address,
@@ -26,5 +28,8 @@ async def explained(defence: Defence, ledger: Ledger, address: str, protocol: st
             most=counted.most,
             mine=counted.of(host_of(address)),
             most_each=counted.most_each,
+        ),
+        unproven=UnprovenConnections(
+            waiting=waiting, start=startups.start, full=startups.full, chance=startups.probability(waiting)
         ),
     )

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.defence.defender import DefenderLimits, Misdeed
-from tidegate.defence.explaining import ConnectAnswer, OpenConnections, explain, render_text
+from tidegate.defence.explaining import (
+    ConnectAnswer,
+    OpenConnections,
+    UnprovenConnections,
+    explain,
+    render_text,
+)
 from tidegate.defence.limiter import RateLimits
 from tidegate.defence.lists import AddressLists
 from tidegate.defence.penalties import Offence, PenaltyLimits
@@ -112,8 +118,23 @@ async def test_limits_of_connections_proxies_and_what_only_a_server_knows():
     assert (await ask(one, "192.0.2.200", connections=full, proxies=proxies)).refusing is None
     offline = outcomes(await ask(one, "192.0.2.4", running=False))
     assert [rule for rule, outcome in offline.items() if outcome == "not known"] == [
-        "common.penalties", "limits of connections", "common.rate_limiters[0]",
+        "common.penalties", "limits of connections", "sftpd.max_startups", "common.rate_limiters[0]",
     ]  # fmt: skip
+
+
+async def test_connections_that_have_not_logged_in_are_told_with_the_share_that_is_refused():
+    one = defence()
+    crowd = UnprovenConnections(waiting=1250, start=500, full=2000, chance=0.65)
+    answer = await ask(one, "192.0.2.4", unproven=crowd)
+    (step,) = [step for step in answer.steps if step.rule == "sftpd.max_startups"]
+    assert step.outcome == "passes"
+    assert "1250 have not logged in" in step.why
+    assert "65% of new ones are refused at random, and all from 2000 on" in step.why
+    quiet = await ask(
+        one, "192.0.2.4", unproven=UnprovenConnections(waiting=1, start=500, full=2000, chance=0.0)
+    )
+    assert not any("at random" in step.why for step in quiet.steps)
+    assert "sftpd.max_startups" not in outcomes(await ask(one, "192.0.2.4", protocol="HTTP", unproven=crowd))
 
 
 async def test_a_broken_check_refuses_nobody_and_the_text_has_no_control_characters():

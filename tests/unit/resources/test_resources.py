@@ -7,6 +7,7 @@ import asyncio
 import errno
 import logging
 import os
+import random
 
 import pytest
 from hypothesis import given
@@ -159,6 +160,15 @@ def test_who_just_came_is_refused_at_random_as_openssh_does():
     assert not arrivals.check("new", limits, 0.0).refused
     fill(arrivals, 90, 0.0)
     assert arrivals.check("new", limits, 0.0).refused
+
+
+def test_the_share_that_is_refused_is_the_probability_that_is_told():
+    limits = StartupLimits(100, 30, 400, 0)
+    arrivals: Arrivals[Peer] = Arrivals(random.Random(20261130).random)
+    for waiting, share in ((100, 0.3), (250, 0.65), (399, 0.998)):
+        fill(arrivals, waiting - len(arrivals), 0.0)
+        refused = sum(arrivals.check("new", limits, 0.0).refused for _ in range(4000))
+        assert refused / 4000 == pytest.approx(share, abs=0.03)
 
 
 def test_a_source_makes_room_among_its_own():
