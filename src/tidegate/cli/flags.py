@@ -335,5 +335,12 @@ Report = Annotated[
     ),
 ]
 
+Authority = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file", metavar="FILE", help="Certificates to trust (PEM), instead of those of the system."
+    ),
+]
+
 SHOWN_ROWS: Final = 20
 """Records that a load or an import prints one by one; of more it tells the numbers."""

@@ -52,9 +52,7 @@ def probe(
         Path | None, typer.Option("--known-hosts", help="File to look its host key up in; else your own.")
     ] = None,
     tls: Annotated[bool, typer.Option("--tls", help="Speak TLS, for FTP and WebDAV.")] = False,
-    authority: Annotated[
-        Path | None, typer.Option("--ca-file", help="Certificates to trust instead of the system's.")
-    ] = None,
+    authority: flags.Authority = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Take any host key and certificate.")] = False,
     directory: Annotated[str, typer.Option("--directory", help="Where the file is put.")] = "/",
     size: Annotated[int, typer.Option("--size", min=1, max=1 << 30, help="Bytes of the file.")] = 65_536,

@@ -55,9 +55,7 @@ def status(
     password_file: Annotated[
         Path | None, typer.Option("--password-file", help="File with the password of --user.")
     ] = None,
-    authority: Annotated[
-        Path | None, typer.Option("--ca-file", help="Certificates to trust instead of the system's.")
-    ] = None,
+    authority: flags.Authority = None,
     seconds: Annotated[float, typer.Option("--timeout", help="Seconds to wait.", min=0.1, max=300)] = 10.0,
     as_json: flags.AsJson = False,
 ) -> None:

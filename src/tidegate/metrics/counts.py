@@ -166,7 +166,7 @@ class EventCounts:
             count = self.transfers[key] = TransferCount()
         count.number += 1
         count.size += event.size
-        count.last = Example(origin.connection_id, float(event.size), event.at)
+        count.last = origin.connection_id, float(event.size), event.at
         if event.first_byte > 0:
             histogram = self.first_byte.get(storage)
             if histogram is None:
@@ -218,7 +218,7 @@ class EventCounts:
             count = self.refused[key] = RuleCount()
         count.number += number
         if event.origin.connection_id:
-            count.last = Example(event.origin.connection_id, 1.0, event.at)
+            count.last = event.origin.connection_id, 1.0, event.at
         if told and self.recent is not None:
             self.recent.refused(event)
 

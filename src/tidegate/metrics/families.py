@@ -229,6 +229,7 @@ def _histograms(name: str, text: str, rows: Iterable[tuple[dict[str, str], Histo
 
 
 def _exemplar(example: Example | None) -> Exemplar | None:
-    if example is None or not example.connection_id:
+    if example is None or not example[0]:
         return None
-    return Exemplar({"connection_id": example.connection_id[:_MAX_ID]}, example.value, example.at)
+    connection_id, value, at = example
+    return Exemplar({"connection_id": connection_id[:_MAX_ID]}, value, at)

@@ -51,7 +51,7 @@ def test_an_observation_is_in_the_bucket_whose_bound_it_does_not_exceed() -> Non
 
     assert histogram.counts == [2, 2, 1]
     assert histogram.total == 11.5
-    assert {index: one.connection_id for index, one in histogram.examples.items()} == {
+    assert {index: one[0] for index, one in histogram.examples.items()} == {
         0: "c1.0",
         1: "c2.0",
         2: "c7.0",
