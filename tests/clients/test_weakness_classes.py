@@ -83,7 +83,7 @@ class Impatient(asyncssh.SSHClient):
         self.asked = True
         self.connection._auth_complete = True  # ours alone: asyncssh would keep the packet until then
         self.connection.send_packet(self.kind, self.body)
-        await asyncio.wait([self.ended], timeout=10)
+        await asyncio.wait([self.ended], timeout=20)
         return None
 
 
@@ -98,6 +98,7 @@ async def test_before_the_login_no_message_of_the_connection_layer_is_taken(serv
                 known_hosts=None, config=None, agent_path=None, preferred_auth="password",
             )  # fmt: skip
         assert client.asked
+        await asyncio.wait([client.ended], timeout=20)
         assert client.ended.done(), f"message {kind} did not end the connection"
     assert len(server.lines("login")) == before
 
