@@ -74,6 +74,7 @@ def test_it_shares_a_directory_with_each_python(file: Path, cache: Path, tmp_pat
         finally:
             guard.cancel()
             server.terminate()
+            server.communicate()  # it says something at its end
     assert (shared / "up").read_bytes() == (tmp_path / "up").read_bytes()
     assert (tmp_path / "got").read_text() == "from the server"
     assert server.returncode == 0
@@ -88,9 +89,9 @@ def test_hints_name_the_file_as_it_was_called(file: Path, cache: Path) -> None:
     assert "./tidegate initprovider" in done.stderr
 
 
-def test_without_a_python_that_it_is_for_it_says_so(file: Path, cache: Path, tmp_path: Path) -> None:
+def test_without_a_python_that_it_is_for_it_says_so(file: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        ["/bin/sh", str(file), "version"], env=without_network(PEX_ROOT=str(cache), PATH=str(tmp_path)),
+        ["/bin/sh", str(file), "version"], env=without_network(PEX_ROOT=str(tmp_path / "pex"), PATH=str(tmp_path)),
         capture_output=True, text=True, timeout=START_SECONDS,
     )  # fmt: skip
     assert done.returncode != 0
