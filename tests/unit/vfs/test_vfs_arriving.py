@@ -212,11 +212,11 @@ async def test_an_inspector_that_does_not_read_has_so_long(tmp_path: Path, in_or
 @WAYS
 async def test_time_that_the_client_takes_does_not_count(tmp_path: Path, in_order: bool) -> None:
     reader = Reader()
-    async with world(tmp_path, reader, in_order=in_order, seconds=0.2) as (made, session):
+    async with world(tmp_path, reader, in_order=in_order, seconds=0.6) as (made, session):
         file = await session.open(p("/f"), PUT)
         await write(file, content(STEP_BYTES * 2))
         await reader.seen.wait()
-        await asyncio.sleep(0.4)  # what is tested is that this time passes
+        await asyncio.sleep(0.8)  # what is tested is that this time passes
         await write(file, content(STEP_BYTES), STEP_BYTES * 2)
         await file.close()
         assert (made.home() / "f").exists()
