@@ -19,10 +19,20 @@ from tests.support.people import CHEAP
 from tests.support.web_world import WebWorld, free_port, web_world
 
 from tidegate.errors import ProviderUnavailable
+from tidegate.health import checks as checks_module
 from tidegate.identity.passwords import hash_password
+from tidegate.server import health_checks
 
 READER, PASSWORD = "prometheus", "a password of a monitoring system"
 ACCEPT = {"Accept": "application/openmetrics-text; version=1.0.0"}
+
+
+@pytest.fixture(autouse=True)
+def always_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server looks by itself too; a test asks what is so now."""
+    monkeypatch.setattr(checks_module, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(checks_module, "FRESH_FAULT_SECONDS", 0.0)
+    monkeypatch.setattr(health_checks, "WRITE_SECONDS", 0.0)
 
 
 def telemetry(world: WebWorld) -> str:
