@@ -216,18 +216,19 @@ def openbridge(
         from tidegate.store.imports.openbridge import parse_openbridge
         from tidegate.store.imports.openbridge_tables import read_openbridge
 
+        tables = await read_openbridge(
+            url,
+            tls_ca=str(tls_ca or ""),
+            client_cert=str(tls_cert or ""),
+            client_key=str(tls_key or ""),
+        )
         if context.loaded.settings.common.file_patterns.preset != "openbridge":
             note(
                 "the gateway refused 110 extensions and names that start with a dot; to refuse them here, "
                 'for all accounts: common.file_patterns.preset = "openbridge"'
             )
         return parse_openbridge(
-            await read_openbridge(
-                url,
-                tls_ca=str(tls_ca or ""),
-                client_cert=str(tls_cert or ""),
-                client_key=str(tls_key or ""),
-            ),
+            tables,
             parse_key=parse_public_key,
             closed_by_default=closed_by_default,
             rules=context.rules,

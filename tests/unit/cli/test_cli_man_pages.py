@@ -34,7 +34,7 @@ def test_every_command_has_a_page_that_a_formatter_takes(tmp_path: Path) -> None
         timeout=60,
     ).stdout
     text = " ".join(re.sub(".\b", "", shown).split())  # bold is a letter struck twice
-    for word in ("--grace-time", "TIDEGATE_LOG_FILE_PATH", "One of debug, info, warn, error."):
+    for word in ("--grace-time", "TIDEGATE_LOG_FILE_PATH", "One of trace, debug, info, warn, error."):
         assert word in text
 
 
