@@ -50,6 +50,7 @@ from tidegate.vfs.files.attributes import supported
 from tidegate.vfs.files.checksums import digest_range
 from tidegate.vfs.files.copy import copy_file, copy_range
 from tidegate.vfs.files.handle import File
+from tidegate.vfs.files.inspection import inspect_resized
 from tidegate.vfs.files.open_reading import open_to_read
 from tidegate.vfs.files.opening import open_file, open_nowait
 from tidegate.vfs.files.reach import acting, reach
@@ -423,8 +424,10 @@ class Session:
             if mine is not None:
                 try:
                     await own.resize(context, path, mine, wanted.size)
-                except Conflict:  # it was published meanwhile
-                    mine = None
+                except Conflict:
+                    if mine.judging:
+                        raise
+                    mine = None  # it was published meanwhile
             if mine is None:
                 await self._resize(path, resolved, wanted.size, follow=follow)
             await context.operated(
@@ -458,6 +461,10 @@ class Session:
                     raise IsADirectory
                 if not entry.is_file:
                     raise Unsupported("only files have a size to set")
+                if context.inspects_uploads and size != entry.size:
+                    if state.reservation is not None:  # what is inspected could be another content by then
+                        raise Conflict("file is being written")
+                    await inspect_resized(context, resolved, path, size)
                 await act.begin(mount)
                 old = state.learn(entry.size) or 0
                 with context.limits(Intent.OVERWRITE, path):

@@ -57,7 +57,11 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
         raise InvalidArgument("source and target are the same")
 
     async def work(act: Act) -> None:
-        async with context.paths.locked(goal[1:]):
+        # Nobody may write the original in place meanwhile: its copy would be there without a verdict.
+        ends = (goal[1:], origin[1:]) if context.inspects_uploads else (goal[1:],)
+        async with context.paths.locked(*ends) as states:
+            if any(state.reservation is not None for state in states[1:]):
+                raise Conflict("file is being written")
             entry = await context.through(origin).stat(origin.key)
             if entry.is_dir:
                 raise IsADirectory

@@ -657,6 +657,7 @@ class File:
         upload, context = self._upload, self._context
         ending: TidegateError | None = None
         if upload is not None and context.inspects_uploads and shows(upload, outcome):
+            await upload.judge()
             refusal = await inspect_upload(
                 context,
                 self._resolved,

@@ -23,7 +23,7 @@ from tidegate.model.peer import OtherProtocol
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
 from tidegate.vfs.files import own_uploads as own
-from tidegate.vfs.files.arriving import PassedOn, Passing, ReadBehind
+from tidegate.vfs.files.arriving import STEP_BYTES, PassedOn, Passing, ReadBehind
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
 
@@ -157,6 +157,29 @@ async def inspect_upload(
         if content is not None and not own_handle:
             await content.close()
     return None
+
+
+async def inspect_resized(context: Context, resolved: ResolvedPath, path: VPath, size: int) -> None:
+    """Return if a file may get another size by its path: what it would be then is inspected.
+
+    It stays as it is until then, and if the answer is no. The caller holds its path, and nobody writes it.
+
+    Raises:
+        TidegateError: it may not, or cannot be read.
+    """
+    content = await context.opening_through(resolved).open_file(resolved.key, OpenOptions(read=True))
+
+    async def read(offset: int, wanted: int) -> bytes:
+        wanted = min(wanted, size - offset, STEP_BYTES)
+        return (await content.read(offset, wanted) or bytes(wanted)) if wanted > 0 else b""
+
+    try:
+        location = resolved.mount.location(resolved.key)
+        await context.inspect(
+            Inspected.UPLOAD, Intent.OVERWRITE, path, size=size, location=location, read=read
+        )
+    finally:
+        await content.close()
 
 
 async def _content(context: Context, resolved: ResolvedPath, upload: Upload) -> FileHandle | None:

@@ -72,7 +72,7 @@ async def _join(
         file.withheld = withheld
         try:
             if flags.truncate:
-                await own.resize(context, path, upload, 0)
+                await own.resize(context, path, upload, 0, joined=True)
             if act.abandoned:
                 raise PeerGone
         except BaseException:

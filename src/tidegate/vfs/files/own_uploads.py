@@ -126,13 +126,18 @@ async def forsake(context: Context, resolved: ResolvedPath, upload: Upload) -> N
     context.own.pop(upload.state, None)
 
 
-async def resize(context: Context, path: VPath, upload: Upload, size: int) -> None:
+async def resize(context: Context, path: VPath, upload: Upload, size: int, *, joined: bool = False) -> None:
     """Truncate or extend an upload by path; it does not end before that is done.
 
+    Args:
+        joined: a handle of the caller writes it, and is inspected at its end.
+
     Raises:
-        Conflict: it has ended.
+        Conflict: it has ended, or is inspected.
     """
     async with held(context, upload):
+        if upload.judging and not joined:
+            raise Conflict("file is being inspected")
         with context.limits(Intent.OVERWRITE, path):
             upload.require_size(size)
             upload.resize(size)

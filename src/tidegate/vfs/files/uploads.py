@@ -64,6 +64,8 @@ class Upload:
             of them; what shrinks is given back once, because some may have gone or are not charged here.
         unsure: the size of a file of several names changed, or storage cannot say what becomes of the upload:
             the end leaves a doubt.
+        judging: handles whose end waits for inspectors, or for what follows from their answer; nobody changes
+            the size by path meanwhile.
         condemned: refused after it was written in place: nothing of it may stay, under no name.
     """
 
@@ -79,6 +81,7 @@ class Upload:
         "handle",
         "high",
         "inplace",
+        "judging",
         "names",
         "new",
         "reservation",
@@ -107,6 +110,7 @@ class Upload:
         self.took = False
         self.unsure = False
         self.condemned = False
+        self.judging = 0
 
     @property
     def charges(self) -> ChargeSet:
@@ -270,6 +274,15 @@ class Upload:
         else:
             self.inexact()
 
+    async def judge(self) -> None:
+        """Wait for changes of the size by path, and have none until `finish`: inspectors will read."""
+        while not self.inplace:
+            state = self.state
+            async with state.lock:
+                if self.state is state:
+                    self.judging += 1
+                    return
+
     def _shrunk(self, size: int) -> None:
         """Give back what was charged beyond `size`."""
         reservation = self.reservation
@@ -395,6 +408,7 @@ class Upload:
     async def _leave(self, handle: FileHandle, outcome: Outcome, *, exact: bool) -> TidegateError | None:
         """One handle ends; with the last one the upload does, as the worst of them ended."""
         failure: TidegateError | None = None
+        self.judging = max(0, self.judging - 1)
         self.sharers -= 1
         self.exact = self.exact and exact
         if handle is not self.handle:
