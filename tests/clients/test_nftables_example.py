@@ -28,6 +28,9 @@ def test_bans_become_elements_with_the_time_that_is_left() -> None:
         {"address": "192.0.2.4", "kind": "score", "until": 0},
         {"address": "2001:db8:1:2::/64", "kind": "ban", "until": 0},
         {"address": "192.0.2.1", "kind": "penalty", "until": (NOW + 5) * 1000},
+        {"address": "203.0.113.7", "kind": "ban", "until": 0},
+        {"address": "203.0.113.0/24", "kind": "ban", "until": (NOW + 7) * 1000},
+        {"address": "fe80::1%}; flush ruleset", "kind": "ban", "until": 0},
     ]
 
     assert commands(bans, NOW).splitlines() == [
@@ -35,7 +38,9 @@ def test_bans_become_elements_with_the_time_that_is_left() -> None:
         "flush set inet tidegate banned6",
         "add element inet tidegate banned4 { 192.0.2.1/32 timeout 90s }",
         "add element inet tidegate banned4 { 192.0.2.2/32 timeout 5s }",
+        "add element inet tidegate banned4 { 203.0.113.0/24 timeout 7s }",  # nft takes none that overlap
         "add element inet tidegate banned6 { 2001:db8:1:2::/64 }",
+        "add element inet tidegate banned6 { fe80::1/128 }",
     ]
     with pytest.raises(ValueError, match="does not appear"):
         commands([{"address": "192.0.2.1; flush ruleset", "kind": "ban", "until": 0}], NOW)
