@@ -25,17 +25,22 @@ def rule_word(rule: str) -> str:
 class Words:
     """The values of one label, of which there are at most `MAX_VALUES`."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "_words")
 
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
+        """Texts that came before; many have one word."""
+        self._words: set[str] = set()
 
     def of(self, text: str) -> str:
         """The value for a text: its word, or `OTHER` if there are too many."""
         known = self._known.get(text)
         if known is None:
             known = rule_word(text)
-            if len(self._known) >= MAX_VALUES:
-                return known if known in self._known else OTHER
-            self._known[text] = known
+            if known not in self._words:
+                if len(self._words) >= MAX_VALUES:
+                    return OTHER
+                self._words.add(known)
+            if len(self._known) < MAX_VALUES:
+                self._known[text] = known
         return known

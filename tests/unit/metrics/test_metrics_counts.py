@@ -87,6 +87,12 @@ def test_labels_and_timings_are_bounded() -> None:
     assert sum(timings.failed.values()) == 3 * MAX_VALUES // 2
 
 
+def test_many_paths_of_one_rule_take_one_value() -> None:
+    words = Words()
+    assert {words.of(f"permissions[/{number}]") for number in range(2 * MAX_VALUES)} == {"permissions"}
+    assert words.of("file_patterns[/in]") == "file_patterns"
+
+
 def test_transfers_are_counted_by_what_became_of_them(measures: Measures) -> None:
     put, families = measures.events.handle_nowait, Families(measures)
     put(kinds.Transferred(ORIGIN, 1.0, Action.UPLOAD, size=10, storage="s3"))
