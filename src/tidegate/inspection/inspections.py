@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -100,7 +101,9 @@ class Inspections:
         self.delete = asked[Inspected.DELETE]
         uploads = [use for use in self._uses if Inspected.UPLOAD in use.acts]
         self.keeps_old = any(use.keeps_old for use in uploads)
-        self.early = tuple(use.name for use in uploads if use.early)
+        # Answers are kept by name: of several with one name none is asked early, so that each is heard.
+        names = Counter(use.name for use in uploads)
+        self.early = tuple(use.name for use in uploads if use.early and names[use.name] == 1)
 
     def replace(self, use: InspectorUse) -> None:
         """Ask an inspector from now on, last; one of its name is not asked any more. It is open already."""

@@ -65,10 +65,12 @@ class SequentialWorld(World):
 
 @asynccontextmanager
 async def world(
-    base: Path, *readers: Reader, in_order: bool = False, seconds: float = 5, **settings: Any
+    base: Path, *readers: Reader, in_order: bool = False, seconds: float = 5, name: str = "", **settings: Any
 ) -> AsyncIterator[tuple[World, Session]]:
     uses = [
-        InspectorUse(f"r{number}", reader, frozenset({Inspected.UPLOAD}), seconds, keeps_old=True, early=True)
+        InspectorUse(
+            name or f"r{number}", reader, frozenset({Inspected.UPLOAD}), seconds, keeps_old=True, early=True
+        )
         for number, reader in enumerate(readers)
     ]
     kind = SequentialWorld if in_order else World
@@ -123,6 +125,20 @@ async def test_what_is_refused_is_not_published(tmp_path: Path, in_order: bool) 
             await write(file, content(size, b"bad"))
             with pytest.raises(Denied, match="bad"):
                 await file.close()
+        assert list(made.home().iterdir()) == []
+
+
+async def test_inspectors_of_one_name_are_all_heard(tmp_path: Path) -> None:
+    class Blind(Reader):
+        async def inspect(self, act: InspectedAct) -> Verdict:
+            await super().inspect(act)
+            return ALLOWED
+
+    async with world(tmp_path, Reader(), Blind(), name="r") as (made, session):
+        file = await session.open(p("/f"), PUT)
+        await write(file, content(STEP_BYTES * 3, b"bad"))
+        with pytest.raises(Denied, match="bad"):
+            await file.close()
         assert list(made.home().iterdir()) == []
 
 

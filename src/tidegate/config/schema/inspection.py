@@ -27,7 +27,8 @@ class InspectorKeys(Section):
     )
     while_arriving: bool = key(
         False,
-        "Ask about uploads while they arrive; waiting for the client does not count to `seconds`.",
+        "Ask about uploads while they arrive; waiting for the client does not count to `seconds`. Needs a "
+        "`name` that no other inspector has.",
     )
     options: dict[str, Any] = key({}, "What the inspector is given; see its documentation.", secret=True)
 
