@@ -167,14 +167,16 @@ class Quarantine:
         facts = self.options.directory / (item.id + _FACTS)
         with _create(facts) as file:
             file.write(json.dumps(asdict(item)).encode())
+            file.flush()
+            os.fsync(file.fileno())
         part.rename(self.options.directory / (item.id + _DATA))
 
     def _used(self) -> tuple[int, int]:
-        sizes = [
-            entry.stat(follow_symlinks=False).st_size
-            for entry in os.scandir(self.options.directory)
-            if entry.name.endswith(_DATA)
-        ]
+        sizes: list[int] = []
+        for entry in os.scandir(self.options.directory):
+            if entry.name.endswith(_DATA):
+                with suppress(FileNotFoundError):  # somebody drops it
+                    sizes.append(entry.stat(follow_symlinks=False).st_size)
         return len(sizes), sum(sizes)
 
     def _expire(self) -> None:
@@ -198,8 +200,8 @@ class Quarantine:
         with suppress(FileNotFoundError):
             for entry in os.scandir(self.options.directory):
                 if entry.name.endswith(_DATA):
-                    with suppress(NotFound):
-                        found.append(self._item(entry.name.removesuffix(_DATA)))
+                    with suppress(NotFound, InvalidArgument, FileNotFoundError):
+                        found.append(self._any_item(entry.name.removesuffix(_DATA)))
         return sorted(found, key=lambda item: (item.at, item.id))
 
     def _item(self, name: str) -> Item:
@@ -213,6 +215,14 @@ class Quarantine:
             return _missing(name)
         except (ValueError, TypeError):
             raise StorageFailed(f"the facts of {name} cannot be read") from None
+
+    def _any_item(self, name: str) -> Item:
+        """As `_item`, but one whose facts cannot be read hides no other, and can be dropped."""
+        try:
+            return self._item(name)
+        except StorageFailed as error:
+            found = (self.options.directory / (name + _DATA)).stat()
+            return Item(name, found.st_mtime, "", "", "", "", found.st_size, "", error.text)
 
     async def get(self, name: str) -> Item:
         """One of them.
@@ -229,7 +239,7 @@ class Quarantine:
         Raises:
             InvalidArgument, NotFound: as `get`.
         """
-        item = await self.get(name)
+        item = await _in_thread(partial(self._any_item, name))
         await _in_thread(partial(self._drop, name))
         return item
 

@@ -125,6 +125,20 @@ async def test_facts_that_cannot_be_read_are_said(tmp_path: Path) -> None:
         await quarantine.get(item.id)
 
 
+async def test_facts_that_cannot_be_read_hide_no_other_file(tmp_path: Path) -> None:
+    quarantine = await made(tmp_path)
+    broken, whole = await keep(quarantine, b"xy"), await keep(quarantine, b"z")
+    assert broken is not None
+    (tmp_path / "q" / f"{broken.id}.json").write_text("")  # as after a loss of power
+    (tmp_path / "q" / "notes.content").write_text("")
+    shown = {item.id: item for item in await quarantine.all()}
+    assert whole in shown.values()
+    assert (shown[broken.id].size, shown[broken.id].path) == (2, "")
+    assert "cannot be read" in shown[broken.id].reason
+    await quarantine.drop(broken.id)
+    assert await quarantine.all() == [whole]
+
+
 def test_the_deepest_folder_decides() -> None:
     folders = [
         FolderPolicies("/", frozenset(), {Result.DOWN: "allow"}),
