@@ -53,6 +53,8 @@ class InspectedAct:
             be written again: then the answer is not used, and the inspector is asked again at the end.
         once: with `arriving`: the storage cannot give back what was written. `read` goes forward only, and
             the client waits for an inspector that does not read.
+        resized: an upload of which nothing arrived: a client sets the size of a file that is there by its
+            path. `size` and `read` tell what it would be then, and a refusal leaves it as it is.
     """
 
     kind: Inspected
@@ -67,6 +69,7 @@ class InspectedAct:
     open_flags: int = 0
     arriving: bool = False
     once: bool = False
+    resized: bool = False
 
 
 class NotNow(Exception):

@@ -266,6 +266,7 @@ class Context:
         read: Callable[[int, int], Awaitable[bytes]] | None = None,
         complete: bool = True,
         open_flags: int = 0,
+        resized: bool = False,
         begun: Begun | None = None,
     ) -> None:
         """Ask the inspectors; a refusal goes on record and is raised.
@@ -287,6 +288,7 @@ class Context:
             read=read,
             complete=complete,
             open_flags=open_flags,
+            resized=resized,
         )
         try:
             await self.inspections.require(act, begun)

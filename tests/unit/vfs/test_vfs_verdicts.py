@@ -10,6 +10,7 @@ import pytest
 from tests.support.vfs_world import PUT, RESUME, p, put, vfs_world
 
 from tidegate.abc import ALLOWED, Inspected, InspectedAct, Publish, Verdict
+from tidegate.actions.inspector import facts_of_act
 from tidegate.errors import Conflict, Denied
 from tidegate.inspection.inspections import Inspections, InspectorUse
 from tidegate.model import Attrs
@@ -21,6 +22,7 @@ class Whole:
     """Refuses content that is "bad" and nothing else. `gate` holds up the answer."""
 
     def __init__(self) -> None:
+        self.acts: list[InspectedAct] = []
         self.asked = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -30,6 +32,7 @@ class Whole:
 
     async def inspect(self, act: InspectedAct) -> Verdict:
         assert act.read is not None
+        self.acts.append(act)
         content = await act.read(0, 100)
         self.asked.set()
         await self.gate.wait()
@@ -45,7 +48,8 @@ def inspections(reader: Whole) -> Inspections:
 
 @EVERY_MODE
 async def test_a_file_that_is_cut_by_its_path_is_inspected(tmp_path: Path, mode: Publish) -> None:
-    async with vfs_world(tmp_path, upload_mode=mode, inspections=inspections(Whole())) as world:
+    reader = Whole()
+    async with vfs_world(tmp_path, upload_mode=mode, inspections=inspections(reader)) as world:
         session = await world.login(world.account(quota_size=10_000, quota_files=10))
         await put(session, "/a", b"bad and more")
         await session.set_attrs(p("/a"), Attrs(size=5))
@@ -57,6 +61,13 @@ async def test_a_file_that_is_cut_by_its_path_is_inspected(tmp_path: Path, mode:
         assert await world.used() == (5, 1)
         await session.set_attrs(p("/a"), Attrs(size=7))
         assert (world.home() / "a").read_bytes() == b"bad a\0\0"
+        assert [(act.size, act.resized) for act in reader.acts] == [
+            (12, False),
+            (5, True),
+            (3, True),
+            (7, True),
+        ]
+        assert [facts_of_act(act, 0) is None for act in reader.acts] == [act.resized for act in reader.acts]
 
 
 async def test_an_upload_is_not_cut_while_it_is_inspected(tmp_path: Path) -> None:

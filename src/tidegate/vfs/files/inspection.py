@@ -174,9 +174,14 @@ async def inspect_resized(context: Context, resolved: ResolvedPath, path: VPath,
         return (await content.read(offset, wanted) or bytes(wanted)) if wanted > 0 else b""
 
     try:
-        location = resolved.mount.location(resolved.key)
         await context.inspect(
-            Inspected.UPLOAD, Intent.OVERWRITE, path, size=size, location=location, read=read
+            Inspected.UPLOAD,
+            Intent.OVERWRITE,
+            path,
+            size=size,
+            location=resolved.mount.location(resolved.key),
+            read=read,
+            resized=True,
         )
     finally:
         await content.close()
