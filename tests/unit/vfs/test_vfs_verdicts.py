@@ -104,20 +104,25 @@ async def test_who_opens_an_upload_anew_while_it_is_inspected_is_inspected_too(t
         assert list(world.home().iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["the same", "another", "the last"])
 @EVERY_MODE
 async def test_what_is_written_in_place_is_not_copied_before_its_verdict(
-    tmp_path: Path, mode: Publish
+    tmp_path: Path, mode: Publish, name: str
 ) -> None:
     async with vfs_world(tmp_path, upload_mode=mode, inspections=inspections(Whole())) as world:
         session = await world.login(world.account())
         await put(session, "/a", b"goo")
         file = await session.open(p("/a"), RESUME)
         await file.write(0, b"bad")
+        if name != "the same":
+            await session.hardlink(p("/a"), p("/b"))
+        if name == "the last":
+            await session.remove(p("/a"))
         with pytest.raises(Conflict):
-            await session.copy(p("/a"), p("/b"), replace=False)
+            await session.copy(p("/a" if name == "the same" else "/b"), p("/c"), replace=False)
         with pytest.raises(Denied):
             await file.close()
-        assert list(world.home().iterdir()) == []
+        assert [path.read_bytes() for path in world.home().iterdir()] == [b""] * (name != "the same")
 
 
 async def test_a_file_that_is_written_in_place_is_not_cut_by_its_path(tmp_path: Path) -> None:

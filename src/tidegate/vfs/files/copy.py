@@ -29,6 +29,7 @@ from tidegate.vfs.files.attached import copied as copied_along
 from tidegate.vfs.files.attached import require_unlocked
 from tidegate.vfs.files.checksums import digest_range, new_blake3
 from tidegate.vfs.files.handle import File
+from tidegate.vfs.files.inspection import require_settled
 from tidegate.vfs.files.progress import Progress, showing
 from tidegate.vfs.files.reach import check_place, reach
 from tidegate.vfs.mounts import ResolvedPath
@@ -60,13 +61,13 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
         # Nobody may write the original in place meanwhile: its copy would be there without a verdict.
         ends = (goal[1:], origin[1:]) if context.inspects_uploads else (goal[1:],)
         async with context.paths.locked(*ends) as states:
-            if any(state.reservation is not None for state in states[1:]):
-                raise Conflict("file is being written")
             entry = await context.through(origin).stat(origin.key)
             if entry.is_dir:
                 raise IsADirectory
             if not entry.is_file:
                 raise Unsupported("only files are copied")
+            for state in states[1:]:
+                require_settled(context, state, entry)
             old = await stat_or_none(context, goal)
             if replace and old is not None and old.is_link and goal.mount.charges.grow:
                 raise Conflict  # put there since we looked: what is counted is not what would be written

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome
 from tidegate.contracts.inspection import Inspected, InspectedAct
-from tidegate.errors import TidegateError
+from tidegate.errors import Conflict, TidegateError
 from tidegate.inspection.inspections import Refused
-from tidegate.model import Intent, Protocol, VPath
+from tidegate.model import Entry, Intent, Protocol, VPath
 from tidegate.model.peer import OtherProtocol
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
@@ -26,6 +26,7 @@ from tidegate.vfs.files import own_uploads as own
 from tidegate.vfs.files.arriving import STEP_BYTES, PassedOn, Passing, ReadBehind
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
+from tidegate.vfs.usage.reservations import PathState
 
 if TYPE_CHECKING:
     from tidegate.inspection.early import Begun
@@ -157,6 +158,21 @@ async def inspect_upload(
         if content is not None and not own_handle:
             await content.close()
     return None
+
+
+def require_settled(context: Context, state: PathState, entry: Entry) -> None:
+    """Return if nobody writes a file in place, by this name or another: what is there would have no verdict.
+
+    Other names are known of uploads of the same account.
+
+    Raises:
+        Conflict: somebody does.
+    """
+    if state.reservation is not None or any(
+        isinstance(upload, Upload) and upload.inplace and (entry.nlink > 1 or upload.reservation.gone)
+        for upload in context.usage.uploads
+    ):
+        raise Conflict("file is being written")
 
 
 async def inspect_resized(context: Context, resolved: ResolvedPath, path: VPath, size: int) -> None:
