@@ -128,6 +128,23 @@ async def test_what_is_refused_is_not_published(tmp_path: Path, in_order: bool) 
         assert list(made.home().iterdir()) == []
 
 
+@WAYS
+async def test_an_inspector_may_leave_bytes_out(tmp_path: Path, in_order: bool) -> None:
+    class Skips(Reader):
+        async def inspect(self, act: InspectedAct) -> Verdict:
+            assert act.read is not None
+            self.got.append(bytearray(await act.read(0, 4) + await act.read(STEP_BYTES * 6, 8)))
+            return ALLOWED
+
+    reader, data = Skips(), content(STEP_BYTES * 8)
+    async with world(tmp_path, reader, in_order=in_order) as (made, session):
+        file = await session.open(p("/f"), PUT)
+        await asyncio.wait_for(write(file, data), 10)
+        await file.close()
+        assert reader.got == [data[:4] + data[STEP_BYTES * 6 :][:8]]
+        assert (made.home() / "f").read_bytes() == data
+
+
 async def test_inspectors_of_one_name_are_all_heard(tmp_path: Path) -> None:
     class Blind(Reader):
         async def inspect(self, act: InspectedAct) -> Verdict:

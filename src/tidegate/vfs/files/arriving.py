@@ -291,6 +291,7 @@ class PassedOn(Passing):
             size = min(size, STEP_BYTES)
             while not self._complete and self._base + len(self._buffer) < offset + size:
                 await self._wait()
+                self._forget()
             start = offset - self._base
             with memoryview(self._buffer) as view:
                 return bytes(view[start : start + size])
@@ -305,7 +306,7 @@ class PassedOn(Passing):
     def _forget(self) -> None:
         """Drop what all have read, and let writers go on."""
         if self._places:
-            read = min(self._places.values()) - self._base
+            read = min(min(self._places.values()) - self._base, len(self._buffer))
             if read <= 0:
                 return
             self._base += read
