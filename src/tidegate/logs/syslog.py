@@ -106,7 +106,12 @@ def parse_address(text: str) -> tuple[Transport, str, int, str]:
     port = int(found["port"] or _PORTS[how])
     if not 0 < port < 65_536:
         raise ValueError(f"port {port} is not between 1 and 65535")
-    return how, found["host"].strip("[]"), port, ""
+    host = found["host"].strip("[]")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"{host[:80]!r} is not the name of a host") from None
+    return how, host, port, ""
 
 
 class SyslogSender:

@@ -114,6 +114,8 @@ def test_addresses(text: str, parsed: tuple[str, str, int, str]) -> None:
         "tls://x:65536",
         "unix:log",
         "tcp://x:1/",
+        "udp://a..b",
+        f"tcp://{'x' * 64}.example.com",
     ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
