@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, NotNow, Read, Verdict
@@ -36,11 +38,21 @@ class Scanner(Protocol):
         ...
 
 
+class _Share(asyncio.Semaphore):
+    """The places that one account may have.
+
+    Attributes:
+        users: uploads that have one or wait for one.
+    """
+
+    users = 0
+
+
 class ScanInspector:
     """Has the content of uploads scanned; `options.at_once` scans run, the others wait within their time.
 
     Of uploads that arrive and are too many, those that can be read only once wait as well, with their client;
-    the others are sent when they are complete.
+    the others are sent when they are complete. One account has half of the places at most.
     """
 
     def __init__(self, name: str, options: ScanOptions, scanner: Scanner) -> None:
@@ -49,6 +61,7 @@ class ScanInspector:
         self._scan = scanner
         self._turns = asyncio.Semaphore(options.at_once)
         self._streams = {once: asyncio.Semaphore(options.streams) for once in (False, True)}
+        self._own: dict[tuple[bool, str], _Share] = {}
 
     async def open(self) -> None:
         """Nothing to get ready: each scan has a connection of its own, and clamd may start later."""
@@ -88,14 +101,30 @@ class ScanInspector:
                 the client was slower than it waits.
             TimeoutError: of the scan.
         """
-        streams = self._streams[act.once]
-        if not act.once and streams.locked():
+        key = act.once, act.origin.username
+        share = self._own.get(key)
+        if not act.once and (self._streams[False].locked() or (share is not None and share.locked())):
             raise NotNow
-        async with Patience(self._options.seconds, read) as patience, streams:
+        async with Patience(self._options.seconds, read) as patience, self._stream(key):
             found = await self._scan(act, patience.read, self._turns)
         if found.result is Result.DOWN and not act.once:
             raise NotNow
         return found
+
+    @asynccontextmanager
+    async def _stream(self, key: tuple[bool, str]) -> AsyncIterator[None]:
+        """A place for an upload that arrives. Clients keep theirs for long, so no account has all."""
+        share = self._own.get(key)
+        if share is None:
+            share = self._own[key] = _Share(max(1, self._options.streams // 2))
+        share.users += 1
+        try:
+            async with share, self._streams[key[0]]:
+                yield
+        finally:
+            share.users -= 1
+            if not share.users:
+                del self._own[key]
 
     def _verdict(self, act: InspectedAct, found: Scan) -> Verdict:
         """The verdict by a result."""

@@ -70,7 +70,8 @@ class ClamdKeys(Section):
     streams: int = key(
         32,
         "Uploads that are sent to clamd at once while they arrive, and as many to storage that cannot give "
-        "back what was written; clamd has `MaxQueue` for all of them. 0 sends each when it is complete.",
+        "back what was written; one account has half at most. clamd has `MaxQueue` for all of them. 0 sends "
+        "each when it is complete.",
         ge=0,
         le=1024,
     )
@@ -112,7 +113,7 @@ class IcapKeys(Section):
     streams: int = key(
         16,
         "Uploads that are sent at once while they arrive, and as many to storage that cannot give back what "
-        "was written. 0 sends each when it is complete.",
+        "was written; one account has half at most. 0 sends each when it is complete.",
         ge=0,
         le=1024,
     )
