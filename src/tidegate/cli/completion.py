@@ -22,18 +22,19 @@ TEXT_CHARACTERS: Final = 60
 """of a description that is shown"""
 
 BASH: Final = r"""_tidegate_completion() {
-    local IFS=$'\n' line="${COMP_LINE:0:COMP_POINT}" found word kept=""
+    local line="${COMP_LINE:0:COMP_POINT}" found word kept=""
     found=$(_TIDEGATE_COMPLETE=words _TIDEGATE_COMPLETE_LINE="$line" "$1" 2>/dev/null)
     line="${line##*[[:space:]]}"
     # A colon ends a word for readline: what stands before it is not repeated.
     if [[ $COMP_WORDBREAKS == *:* && $line == *:* ]]; then kept="${line%"${line##*:}"}"; fi
     COMPREPLY=()
-    for word in $found; do
+    while IFS= read -r word; do
+        [[ -n $word ]] || continue
         word="${word%%$'\t'*}"
         word="${word#"$kept"}"
         if [[ $word == *[^[:alnum:]/:,._@%+=-]* ]]; then printf -v word %q "$word"; fi
         COMPREPLY+=("$word")
-    done
+    done <<< "$found"
 }
 complete -o bashdefault -o default -F _tidegate_completion tidegate
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,3 +132,15 @@ def test_a_shell_runs_nothing_that_stands_in_a_name(shell: Shell, tmp_path: Path
     shell.child.expect_exact("/srv/archive")  # the shell has passed on the very name
     shell.child.expect_exact(PROMPT)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.needs("bash")
+def test_bash_takes_a_name_for_no_pattern_of_files(tmp_path: Path) -> None:
+    (tmp_path / "zebra").touch()
+    program = tmp_path / "words"
+    program.write_text("#!/bin/sh\nprintf 'z*\\nz a\\tdescription\\n'\n")
+    program.chmod(0o755)
+    asks = f"{tidegate('--show-completion', 'bash').out}\nCOMP_LINE='tidegate folder show z' COMP_POINT=22"
+    asks += f"\n_tidegate_completion {program}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\""
+    out = subprocess.run(["bash", "-c", asks], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines() == ["z\\*", "z\\ a"]
