@@ -50,7 +50,7 @@ from tidegate.vfs.files.attributes import supported
 from tidegate.vfs.files.checksums import digest_range
 from tidegate.vfs.files.copy import copy_file, copy_range
 from tidegate.vfs.files.handle import File
-from tidegate.vfs.files.inspection import inspect_resized, require_settled
+from tidegate.vfs.files.inspection import inspect_resized
 from tidegate.vfs.files.open_reading import open_to_read
 from tidegate.vfs.files.opening import open_file, open_nowait
 from tidegate.vfs.files.reach import acting, reach
@@ -462,8 +462,7 @@ class Session:
                 if not entry.is_file:
                     raise Unsupported("only files have a size to set")
                 if context.inspects_uploads and size != entry.size:
-                    require_settled(context, state, entry)
-                    await inspect_resized(context, resolved, path, size)
+                    await inspect_resized(context, resolved, path, size, state, entry)
                 await act.begin(mount)
                 old = state.learn(entry.size) or 0
                 with context.limits(Intent.OVERWRITE, path):

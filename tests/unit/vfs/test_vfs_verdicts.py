@@ -125,14 +125,30 @@ async def test_what_is_written_in_place_is_not_copied_before_its_verdict(
         assert [path.read_bytes() for path in world.home().iterdir()] == [b""] * (name != "the same")
 
 
-async def test_a_file_that_is_written_in_place_is_not_cut_by_its_path(tmp_path: Path) -> None:
-    async with vfs_world(tmp_path, inspections=inspections(Whole())) as world:
-        session = await world.login(world.account())
+async def test_a_file_that_is_cut_while_it_is_written_in_place_is_inspected_at_the_end(
+    tmp_path: Path,
+) -> None:
+    reader = Whole()
+    async with vfs_world(tmp_path, inspections=inspections(reader)) as world:
+        session = await world.login(world.account(quota_size=10_000))
         await put(session, "/a", b"good and more")
         file = await session.open(p("/a"), RESUME)
         await file.write(0, b"bad")
-        with pytest.raises(Conflict):
-            await session.set_attrs(p("/a"), Attrs(size=3))
-        await file.close()
+        await session.set_attrs(p("/a"), Attrs(size=7))
+        reader.asked.clear()
+        reader.gate.clear()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(file.close())
+            await reader.asked.wait()
+            with pytest.raises(Conflict):
+                await session.set_attrs(p("/a"), Attrs(size=3))
+            reader.gate.set()
+        assert (world.home() / "a").read_bytes() == b"badd an"
         with pytest.raises(Denied):
             await session.set_attrs(p("/a"), Attrs(size=3))
+        file = await session.open(p("/a"), RESUME)
+        await session.set_attrs(p("/a"), Attrs(size=3))
+        with pytest.raises(Denied):
+            await file.close()
+        assert list(world.home().iterdir()) == []
+        assert await world.used() == (0, 0)

@@ -175,14 +175,20 @@ def require_settled(context: Context, state: PathState, entry: Entry) -> None:
         raise Conflict("file is being written")
 
 
-async def inspect_resized(context: Context, resolved: ResolvedPath, path: VPath, size: int) -> None:
+async def inspect_resized(  # noqa: PLR0917
+    context: Context, resolved: ResolvedPath, path: VPath, size: int, state: PathState, entry: Entry
+) -> None:
     """Return if a file may get another size by its path: what it would be then is inspected.
 
-    It stays as it is until then, and if the answer is no. The caller holds its path, and nobody writes it.
+    It stays as it is until then, and if the answer is no. Where somebody writes it in place, it is inspected
+    when that ends. The caller holds its path.
 
     Raises:
         TidegateError: it may not, or cannot be read.
     """
+    if state.reservation is not None and state.reservation.writers > state.reservation.judging:
+        return
+    require_settled(context, state, entry)
     content = await context.opening_through(resolved).open_file(resolved.key, OpenOptions(read=True))
 
     async def read(offset: int, wanted: int) -> bytes:

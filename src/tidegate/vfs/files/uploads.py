@@ -276,11 +276,13 @@ class Upload:
 
     async def judge(self) -> None:
         """Wait for changes of the size by path, and have none until `finish`: inspectors will read."""
-        while not self.inplace:
+        while True:
             state = self.state
             async with state.lock:
                 if self.state is state:
                     self.judging += 1
+                    if self.inplace:
+                        self.reservation.judging += 1
                     return
 
     def _shrunk(self, size: int) -> None:
@@ -502,6 +504,7 @@ class Upload:
         if failure is not None or outcome is not Outcome.COMMIT or not exact:
             reservation.suspect = True
         reservation.writers -= 1
+        reservation.judging -= self.judging
         if reservation.gone:
             if not reservation.writers:
                 charges.credit(-reservation.charged, 0)

@@ -48,17 +48,21 @@ class Reservation:
         state: of the path where a shared one is visible; a rename moves it.
         gone: the path was removed or replaced under the writers; nothing of it is visible any more, and what
             is charged is given back when the last of them closes.
+        judging: those of them whose end waits for inspectors, or for what follows from their answer.
         resizing: changes of the size that are under way; writing likewise.
         suspect: something went wrong; what is charged has to be compared with the file.
     """
 
-    __slots__ = ("charged", "floor", "gone", "loose", "resizing", "state", "suspect", "writers", "writing")
+    __slots__ = (
+        *("charged", "floor", "gone", "judging", "loose"),
+        *("resizing", "state", "suspect", "writers", "writing"),
+    )
 
     def __init__(self, state: PathState, charged: int, floor: int = 0) -> None:
         self.state = state
         self.charged = charged
         self.floor = floor
-        self.writers = self.loose = 0
+        self.writers = self.judging = self.loose = 0
         self.gone = False
         self.resizing = self.writing = 0
         self.suspect = False
