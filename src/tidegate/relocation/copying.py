@@ -220,13 +220,14 @@ class Copier:
 
     async def _copied(self, key: Key, entry: Entry) -> Row:
         began = time.time_ns()
-        reader = await self._source.open_file(key, READ)
+        digest = await self._read_and_written(key, entry)
         try:
-            digest = await self._written(key, entry, reader)
-        finally:
-            with suppress(TidegateError):
-                await reader.close()
-        found, told = await digest_and_time(self._target, key)
+            found, told = await digest_and_time(self._target, key)
+        except NotFound:
+            # What a move that was stopped had sent to a bucket may arrive late, a removal too.
+            self._progress.size -= entry.size
+            digest = await self._read_and_written(key, entry)
+            found, told = await digest_and_time(self._target, key)
         if found != digest:
             with suppress(TidegateError):
                 await self._target.remove(key)
@@ -238,6 +239,14 @@ class Copier:
             SETTLED_NS if self._source.inline else SETTLED_ELSEWHERE_NS
         )
         return Row(key, FILE, entry.size, digest, entry.mtime_ns, told, settled=settled, seen=self._number)
+
+    async def _read_and_written(self, key: Key, entry: Entry) -> bytes:
+        reader = await self._source.open_file(key, READ)
+        try:
+            return await self._written(key, entry, reader)
+        finally:
+            with suppress(TidegateError):
+                await reader.close()
 
     async def _written(self, key: Key, entry: Entry, reader: FileHandle) -> bytes:
         """Write the copy, and return the digest of what was read.

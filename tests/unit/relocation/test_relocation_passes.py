@@ -99,6 +99,29 @@ async def test_a_pass_makes_the_same_tree(world: World) -> None:
     assert (world.target / "d/e").stat().st_mode & 0o777 == 0o750
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_copy_that_is_removed_by_a_late_request_is_made_again_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    opened, left = world.route.target.open_file, [None] * times
+
+    async def removed_meanwhile(key: str, options: OpenOptions) -> Any:
+        if key == "d/b" and not options.write and left:
+            left.pop()
+            (world.target / key).unlink()
+        return await opened(key, options)
+
+    monkeypatch.setattr(world.route.target, "open_file", removed_meanwhile)
+    if times == 2:
+        with pytest.raises(e.TidegateError, match="d/b: no such file"):
+            await world.run()
+        return
+    await world.run()
+    assert (world.progress.files, world.progress.size) == (3, 601_000)
+    assert tree(world.target) == tree(world.source)
+    await world.verify(again=True)
+
+
 async def test_the_next_pass_copies_what_changed_and_removes_what_went(world: World) -> None:
     await world.run(final=False)
     world.write("a", b"changed", OLD + 5)
