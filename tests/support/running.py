@@ -288,7 +288,7 @@ class Running:
             name = fields.get("username") or f"u{secrets.token_hex(4)}"
             home = self.homes / name
             home.mkdir(exist_ok=True)
-            people.append(Person(self, name, secrets.token_urlsafe(12), self.key, home))
+            people.append(Person(self, name, f"p{secrets.token_urlsafe(12)}", self.key, home))
 
         async def add() -> None:
             async with opened(self.directory, "tidegate", create=True) as desk:

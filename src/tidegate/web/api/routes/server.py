@@ -58,7 +58,10 @@ async def readyz(services: With) -> Response:
 @health_router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    responses={200: {"description": "The metrics, for Prometheus; OpenMetrics for whoever accepts that."}},
+    responses={
+        200: {"description": "The metrics, for Prometheus; OpenMetrics for whoever accepts that."},
+        404: {"description": "`httpd.bindings[].enable_metrics` is off."},
+    },
 )
 async def metrics(request: Request, services: With, who: ViewStatus) -> Response:
     """Metrics of the server; only where `httpd.bindings[].enable_metrics` is on."""
