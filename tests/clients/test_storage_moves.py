@@ -342,7 +342,7 @@ def test_a_bucket_that_fails_leaves_the_owner_where_they_are(world: World) -> No
 
 def test_undo_before_the_switch_removes_the_copies(world: World) -> None:
     content = world.plant()
-    world.proxy.add("*", Refuse(403, "AccessDenied"), times=10_000, key="none")
+    world.proxy.add("*", Refuse(403, "AccessDenied"), times=10_000, key="sub0/f0")  # after those of the root
     assert world("move", world.name, "--to", world.wish).code == 1
     world.proxy.clear()
     assert world.objects() != {}
