@@ -79,7 +79,7 @@ def test_a_crash_leaves_no_core_dump_and_programs_get_no_new_privileges(
 ) -> None:
     settings = {"sandbox": {} if kept else {"core_dumps": True, "no_new_privileges": False}}
     before = core_limit(os.getpid())
-    with running(tmp_path / "s", settings=settings) as server:
+    with running(tmp_path / "s", settings=settings, command=list(COMMAND)) as server:
         found = status(server.pid)["NoNewPrivs"], core_limit(server.pid)
         owner = Path(f"/proc/{server.pid}/environ").stat().st_uid
 
