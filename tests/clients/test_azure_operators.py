@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.clients.test_portable import Portable
 from tests.support.azure_server import ACCOUNT, KEY, AzureServer
-from tests.support.command_line import tidegate
+from tests.support.command_line import process, tidegate
 from tests.support.fault_proxy import FaultProxy, Refuse, fault_proxy
 from tests.support.programs import SSH, run
 from tests.support.web_world import web_world
@@ -86,7 +86,7 @@ def test_portable_names_the_flag(
     words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT", raising=False)
-    done = tidegate("portable", "-d", tmp_path, *words)
+    done = process("portable", "-d", tmp_path, *words)
     assert done.code != 0
     assert says in done.err
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.clients.test_portable import Portable
-from tests.support.command_line import tidegate
+from tests.support.command_line import process, tidegate
 from tests.support.object_servers import ObjectServer
 from tests.support.programs import SSH, digest, random_file, rclone, run, sftp, ssh, tree
 from tests.support.running import Person, Running, running, wait_for
@@ -197,7 +197,7 @@ def test_portable(tmp_path: Path) -> None:
         portable.process.communicate()
     assert (tmp_path / "down").read_bytes() == b"content"
     assert (shared / "d").stat().st_size == stored_size(7)
-    wrong = tidegate("portable", "-f", "4", "--crypto-passphrase", "other", "-d", shared)
+    wrong = process("portable", "-f", "4", "--crypto-passphrase", "other", "-d", shared)
     assert wrong.code != 0
     assert "another passphrase" in wrong.err
 
@@ -211,7 +211,7 @@ def test_portable(tmp_path: Path) -> None:
     ],
 )
 def test_portable_names_the_flag(words: list[str], says: str, tmp_path: Path) -> None:
-    done = tidegate("portable", "-d", tmp_path, *words)
+    done = process("portable", "-d", tmp_path, *words)
     assert done.code != 0
     assert says in done.err
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.clients.test_portable import Portable
-from tests.support.command_line import tidegate
+from tests.support.command_line import process, tidegate
 from tests.support.fault_proxy import Refuse, fault_proxy
 from tests.support.gcs_server import GcsServer
 from tests.support.google_key import service_account
@@ -77,7 +77,7 @@ def test_portable_shares_a_bucket(
     ],
 )
 def test_portable_names_the_flag(words: list[str], says: str, tmp_path: Path) -> None:
-    done = tidegate("portable", "-d", tmp_path, *words)
+    done = process("portable", "-d", tmp_path, *words)
     assert done.code != 0
     assert says in done.err
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.clients.test_portable import Portable
-from tests.support.command_line import tidegate
+from tests.support.command_line import process, tidegate
 from tests.support.far_sshd import FarServer, far_sshd
 from tests.support.programs import SSH, run
 from tests.support.web_world import web_world
@@ -74,7 +74,7 @@ def test_portable_shares_a_directory_of_it(far: FarServer, tmp_path: Path) -> No
     ],
 )
 def test_portable_names_the_flag(words: list[str], says: str, tmp_path: Path) -> None:
-    done = tidegate("portable", "-d", tmp_path, *words)
+    done = process("portable", "-d", tmp_path, *words)
     assert done.code != 0
     assert says in done.err
 
