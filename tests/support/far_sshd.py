@@ -115,9 +115,10 @@ class FarServer:
         assert self.process is not None
         found = [self.process.pid]
         for pid in found:
-            for task in Path(f"/proc/{pid}/task").glob("*/children"):
-                with contextlib.suppress(OSError):
-                    found += [int(child) for child in task.read_text().split()]
+            with contextlib.suppress(OSError):  # a connection may end meanwhile
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    children = Path(f"/proc/{pid}/task/{task}/children").read_text()
+                    found += [int(child) for child in children.split()]
         return found
 
 
