@@ -71,7 +71,9 @@ async def test_statvfs_tells_nothing_of_the_path(tmp_path: Path) -> None:
     async with talking(tmp_path, permissions={"/": ("upload",)}, quota_size=300) as (peer, _, _):
         answers = [await peer.ask(p.extended, "statvfs@openssh.com", p.s(x)) for x in ("/f", "/none")]
         assert [reply.kind for reply in answers] == [201, 201]
-        assert answers[0].data == answers[1].data
+        # Without the free and the available inodes, which others on this disk change meanwhile.
+        first, second = (reply.data[:48] + reply.data[64:] for reply in answers)
+        assert first == second
     async with talking(tmp_path / "b", permissions={"/": ("download",)}) as (peer, _, _):
         assert await code(peer, p.extended, "statvfs@openssh.com", p.s("/")) == DENIED
 
