@@ -20,7 +20,6 @@ from tests.support.running import free_port
 from tidegate import __version__
 
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 START_SECONDS = 120
 STATE = Path("var/lib/tidegate")
 
@@ -56,6 +55,13 @@ class System:
         }
 
 
+def mirror() -> str:
+    """The mirror that this machine takes the packages of the suite from."""
+    words = ("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages")
+    found = [line.split()[0] for line in run(*words).splitlines() if line.split()[1:] == [SUITE]]
+    return found[0] if found else absent(f"packages of {SUITE}")
+
+
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     if os.geteuid() != 0:
@@ -66,7 +72,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     if not (kept / "usr" / "bin" / "python3").exists():
         shutil.rmtree(kept, ignore_errors=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        run("debootstrap", "--variant=minbase", "--include=python3,adduser", SUITE, kept, MIRROR)
+        run("debootstrap", "--variant=minbase", "--include=python3,adduser", SUITE, kept, mirror())
     place = tmp_path_factory.mktemp("system") / "root"
     run("cp", "-a", "--reflink=auto", kept, place)
     yield System(place)
