@@ -138,7 +138,7 @@ class Log:
             self._syslog_writer.stop(SYSLOG_STOP_SECONDS)
             self._syslog.close()
             if self._syslog.dropped:
-                self._tell_file(f"syslog: {self._syslog.dropped} pieces of the log were not sent any more")
+                self._tell_file(f"syslog: {self._syslog.dropped} lines were not sent")
             self._syslog = self._syslog_writer = None
         if self._writer is not None:
             self._writer.stop(STOP_SECONDS)

@@ -10,6 +10,7 @@ and "Native Journal Protocol" of systemd.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import socket
@@ -122,7 +123,7 @@ class SyslogSender:
         tell: called with a text when the server goes away and when it is back.
 
     Attributes:
-        dropped: lines that were given up while the log was closed.
+        dropped: lines that were given up: too long for the socket, or not sent while the log was closed.
 
     Raises:
         ConfigError: a file of certificates cannot be read.
@@ -148,12 +149,12 @@ class SyslogSender:
     def write(self, lines: bytes) -> None:
         """Send whole lines; returns when they are sent, or given up because the log is closed."""
         messages = [self._message(line) for line in lines.splitlines()]
-        pieces = _pieces(messages) if self._is_stream else messages
+        pieces = _pieces(messages) if self._is_stream else [[message] for message in messages]
         pause = FIRST_PAUSE
         for piece in pieces:
-            while not self._try(piece):
+            while not self._try(b"".join(piece)):
                 if self._closing.wait(pause):
-                    self.dropped += 1
+                    self.dropped += len(piece)
                     break
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
@@ -212,6 +213,10 @@ class SyslogSender:
             connection = self._live() or self._connect()
             connection.sendall(piece) if self._is_stream else connection.send(piece)
         except OSError as error:
+            if error.errno == errno.EMSGSIZE:  # it would never go out, and hold up all that come behind it
+                self.dropped += 1
+                self._tell(f"syslog: {self._options.label}: a line of {len(piece)} bytes is too long there")
+                return True
             self.close()
             if not self._away:
                 self._away = True
@@ -265,18 +270,17 @@ class SyslogSender:
         return found[0][0], found[0][4]
 
 
-def _pieces(messages: list[bytes]) -> list[bytes]:
-    """Messages of a stream, joined to pieces of `PIECE_BYTES` or of one message."""
-    pieces: list[bytes] = []
-    waiting: list[bytes] = []
+def _pieces(messages: list[bytes]) -> list[list[bytes]]:
+    """Messages of a stream, in pieces of `PIECE_BYTES` at most, or of one message."""
+    pieces: list[list[bytes]] = []
     size = 0
     for message in messages:
-        if waiting and size + len(message) > PIECE_BYTES:
-            pieces.append(b"".join(waiting))
-            waiting, size = [], 0
-        waiting.append(message)
+        if not pieces or size + len(message) > PIECE_BYTES:
+            pieces.append([])
+            size = 0
+        pieces[-1].append(message)
         size += len(message)
-    return [*pieces, b"".join(waiting)] if waiting else pieces
+    return pieces
 
 
 def _cut(message: bytes, limit: int) -> bytes:

@@ -69,9 +69,7 @@ def trace(
                 "remote_ip": peer.remote_ip,
                 "local_ip": peer.local_address.rpartition(":")[0].strip("[]") or UNKNOWN,
                 "local_dns": _own_name(),
-                "protocol": peer.protocol.value.lower()
-                if hasattr(peer.protocol, "value")
-                else str(peer.protocol),
+                "protocol": str(peer.protocol).lower(),
                 "transfer_time": round(seconds, 6),
                 "bytes": size,
                 "response_code": code,
