@@ -36,6 +36,7 @@ from tidegate.rules.book import Rule
 from tidegate.rules.facts import Facts
 from tidegate.rules.placeholders import render
 from tidegate.vfs.api import OpenFlags, Session
+from tidegate.vfs.whole_files import CHUNK, write_whole
 
 MAX_READ: Final = 16 * 1024 * 1024
 """Bytes of a file that is attached or sent."""
@@ -44,11 +45,9 @@ MAX_ARCHIVE_BYTES: Final = 16 * 1024 * 1024 * 1024
 """Bounds of one archive; bytes before they are compressed."""
 MAX_DEPTH: Final = 100
 """Levels of directories that are walked."""
-CHUNK: Final = 256 * 1024
 _SPOOL: Final = 4 * 1024 * 1024
 
 OpensSession = Callable[[Principal, Peer], Awaitable[Session]]
-_NEW: Final = OpenFlags(write=True, create=True, truncate=True, atomic=True)
 _READ: Final = OpenFlags(read=True)
 
 
@@ -212,16 +211,7 @@ async def _compress(session: Session, target: VPath, paths: Sequence[VPath]) -> 
 
 async def _write(session: Session, target: VPath, source: BinaryIO) -> None:
     await asyncio.to_thread(source.seek, 0)
-    file = await session.open(target, _NEW)
-    try:
-        offset = 0
-        while piece := await asyncio.to_thread(source.read, CHUNK):
-            await file.write(offset, piece)
-            offset += len(piece)
-    except BaseException:
-        await file.abort()
-        raise
-    await file.close()
+    await write_whole(session, target, source)
 
 
 async def _archive(  # noqa: PLR0917  a walk

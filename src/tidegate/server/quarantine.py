@@ -6,16 +6,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import IO, Final
 
 from tidegate.errors import Conflict, NotFound
 from tidegate.inspection.inspections import QUARANTINE_PROTOCOL
-from tidegate.inspection.quarantine import CHUNK, Item, Quarantine
+from tidegate.inspection.quarantine import Item, Quarantine
 from tidegate.model import Account, Peer, Principal, VPath
 from tidegate.model.peer import OtherProtocol
-from tidegate.vfs.api import OpenFlags, Session
-
-_NEW: Final = OpenFlags(write=True, create=True, truncate=True, atomic=True)
+from tidegate.vfs.api import Session
+from tidegate.vfs.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +90,7 @@ class QuarantineHost:
             try:
                 session = await self._opens(Principal(account, "quarantine", ""), peer)
                 try:
-                    await _upload(session, path, content)
+                    await write_whole(session, path, content)
                 finally:
                     await session.close()
             finally:
@@ -102,16 +100,3 @@ class QuarantineHost:
             self._releasing.discard(name)
         log.info("quarantine: %s released %s to %r of %s", by, item.id, path, item.username)
         return path
-
-
-async def _upload(session: Session, path: VPath, content: IO[bytes]) -> None:
-    file = await session.open(path, _NEW)
-    try:
-        offset = 0
-        while piece := await asyncio.to_thread(content.read, CHUNK):
-            await file.write(offset, piece)
-            offset += len(piece)
-    except BaseException:
-        await file.abort()
-        raise
-    await file.close()
