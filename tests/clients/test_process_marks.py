@@ -64,7 +64,7 @@ def test_c_code_and_children_still_find_their_variables() -> None:
         "print(open('/proc/self/environ', 'rb').read().strip(b'\\0'))\n"
         "print(subprocess.run(['sh', '-c', 'echo $MARK $LATER'], capture_output=True, text=True).stdout)\n"
     )
-    environment = {**os.environ, "MARK": "x" * 5000}
+    environment = {**os.environ, "MARK": "x" * 5000, "": "an entry without a name"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
     )

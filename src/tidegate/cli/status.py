@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 from base64 import b64encode
 from pathlib import Path
@@ -56,7 +57,9 @@ def status(
         Path | None, typer.Option("--password-file", help="File with the password of --user.")
     ] = None,
     authority: flags.Authority = None,
-    seconds: Annotated[float, typer.Option("--timeout", help="Seconds to wait.", min=0.1, max=300)] = 10.0,
+    seconds: Annotated[
+        float, typer.Option("--timeout", help="Seconds of silence that are waited for.", min=0.1, max=300)
+    ] = 10.0,
     as_json: flags.AsJson = False,
 ) -> None:
     """Tell the health of a running server in one line.
@@ -87,20 +90,31 @@ def status(
 def line_of(document: dict[str, Any]) -> str:
     """A report in one line, with figures after the bar, as plugins of Nagios print them."""
     code = CODES.get(str(document.get("status")), UNKNOWN)
-    checks = [one for one in document.get("checks", []) if isinstance(one, dict)]
+    found = document.get("checks")
+    checks = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     wrong = [one for one in checks if one.get("status") != "ok"]
     texts = [f"{one.get('name')}: {one.get('text') or one.get('status')}" for one in wrong or ()]
     told = "; ".join(texts) or f"{len(checks)} checks"
     figures = []
     for one in checks:
-        if "elapsed_ms" in one:
-            figures.append(f"{one['name']}={one['elapsed_ms'] / 1000:.4f}s")
-        if "free_percent" in one:
-            figures.append(f"free={one['free_percent']}%")
-        if "days_left" in one:
-            figures.append(f"certificate_days={one['days_left']}")
-    line = f"TIDEGATE {WORDS[code]} - {told}".replace("|", "/")
+        if (elapsed := _number(one, "elapsed_ms")) is not None:
+            figures.append(f"{_word(one.get('name'))}={elapsed / 1000:.4f}s")
+        if (free := _number(one, "free_percent")) is not None:
+            figures.append(f"free={free}%")
+        if (days := _number(one, "days_left")) is not None:
+            figures.append(f"certificate_days={days}")
+    line = " ".join(f"TIDEGATE {WORDS[code]} - {told}".replace("|", "/").split())
     return f"{line} | {' '.join(figures)}" if figures else line
+
+
+def _number(check: dict[str, Any], name: str) -> int | float | None:
+    value = check.get(name)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _word(value: object) -> str:
+    """A label of a figure: what stands for something else in the line of a plugin is replaced."""
+    return re.sub(r"[\s|='\"]", "_", str(value))
 
 
 def ask(

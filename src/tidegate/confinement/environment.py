@@ -32,6 +32,8 @@ def hide_environment() -> bool:
     if not 0 < start < end <= start + MOST_BYTES:
         return False
     for name, value in os.environb.items():
+        if not name:
+            continue  # an entry that begins with "=" is no variable, and nothing finds it
         os.putenv(name, value)  # a copy; the variable no longer points into the block
     ctypes.memset(start, 0, end - start)
     return True
