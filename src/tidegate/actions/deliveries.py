@@ -229,7 +229,10 @@ class RulesSink:
         if result.ok or not result.again:
             self._paused.pop(name, None)
             return
-        failures = min(self._paused.get(name, (0, 0.0))[0] + 1, 30)
+        failures, until = self._paused.get(name, (0, 0.0))
+        if until > self._clock():  # begun before the pause: one outage counts once, however many it met
+            return
+        failures = min(failures + 1, 30)
         self._paused[name] = failures, self._clock() + self._delay(failures)
 
     def _rests(self, name: str) -> bool:
