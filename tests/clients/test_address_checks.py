@@ -19,7 +19,8 @@ import asyncssh
 import pytest
 from tests.support.blocklists import blocklists
 from tests.support.geo_databases import age, country, system, write_database
-from tests.support.running import COMMAND, Running, free_port, wait_for
+from tests.support.ports import free_port
+from tests.support.running import COMMAND, Running, wait_for
 
 from tidegate.model import Filters
 from tidegate.model.geography import GeoRules

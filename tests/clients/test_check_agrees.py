@@ -12,8 +12,8 @@ from typing import Any
 import asyncssh
 import pytest
 import tomli_w
+from tests.support.ports import free_port
 from tests.support.running import COMMAND
-from tests.support.web_world import free_port
 
 PLAIN = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 """Root without the right to write where modes forbid it."""

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.dav_world import SECONDS, Dav, DavServer, dav_server
-from tests.support.running import free_port, wait_for
+from tests.support.ports import free_port
+from tests.support.running import wait_for
 
 HISTORIES = 8
 STEPS = 60

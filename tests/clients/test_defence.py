@@ -15,7 +15,8 @@ from typing import Any
 import asyncssh
 import pytest
 from tests.support import fork_server
-from tests.support.running import Person, Running, free_port, wait_for
+from tests.support.ports import free_port
+from tests.support.running import Person, Running, wait_for
 
 DEFENDER = {
     "enabled": True,

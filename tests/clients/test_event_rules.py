@@ -20,8 +20,9 @@ import asyncssh
 import pytest
 from aiosmtpd.controller import Controller
 from tests.support.command_line import tidegate
+from tests.support.ports import free_port
 from tests.support.receiver import Receiver
-from tests.support.running import Person, Running, free_port, wait_for
+from tests.support.running import Person, Running, wait_for
 
 
 class Mailbox:

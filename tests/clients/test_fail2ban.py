@@ -15,7 +15,8 @@ from typing import Any
 
 import asyncssh
 import pytest
-from tests.support.running import Running, free_port, wait_for
+from tests.support.ports import free_port
+from tests.support.running import Running, wait_for
 
 pytestmark = pytest.mark.needs("fail2ban-regex")
 

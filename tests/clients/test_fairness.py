@@ -15,7 +15,8 @@ import pytest
 from tests.support.certificates import certificate
 from tests.support.doors import ANY_PORT, port_of
 from tests.support.people import CHEAP
-from tests.support.running import Person, free_port, running
+from tests.support.ports import free_port
+from tests.support.running import Person, running
 from tests.support.web_world import settings
 
 from tidegate.config.load import Loaded

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.command_line import TIDEGATE, clean_environment, process, tidegate
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 PASSWORD = "a-good-Pass-1\n"
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 from tests.support.ftp_world import FtpServer, RawFtp, ftp_server
-from tests.support.running import Person, free_port, wait_for
+from tests.support.ports import free_port
+from tests.support.running import Person, wait_for
 
 HANDLES = 4
 API = free_port()

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.ftp_world import SECONDS, FtpServer, RawFtp, ftp_server
-from tests.support.running import Person, free_port, running
+from tests.support.ports import free_port
+from tests.support.running import Person, running
 
 from tidegate.doors.ftp.conversation import Next
 from tidegate.doors.ftp.ways import Passive

@@ -21,7 +21,8 @@ import pytest
 from tests.support import needs
 from tests.support.ftp_programs import content
 from tests.support.ftp_world import FtpServer, ftp_server
-from tests.support.running import Person, free_port, wait_for
+from tests.support.ports import free_port
+from tests.support.running import Person, wait_for
 
 TOP = "t"
 """Directory that all names are in: vsftpd wants a root that nobody may write to."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.hook_world import ask, hook_world
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "login-hooks"
 

@@ -16,10 +16,11 @@ import asyncssh
 import pytest
 from tests.support.command_line import tidegate
 from tests.support.doors import port_of
+from tests.support.ports import free_port
 from tests.support.programs import Done, git, rsync, run, scp, sftp
 from tests.support.running import Person
 from tests.support.ssh_world import Recorder
-from tests.support.web_world import ADMIN, WebWorld, free_port, settings
+from tests.support.web_world import ADMIN, WebWorld, settings
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings

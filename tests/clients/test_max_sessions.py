@@ -13,7 +13,8 @@ from typing import Any
 
 import asyncssh
 import pytest
-from tests.support.running import Person, Running, free_port, running, wait_for
+from tests.support.ports import free_port
+from tests.support.running import Person, Running, running, wait_for
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.support.ports import free_port
 from tests.support.programs import sftp
 from tests.support.prometheus import prometheus, promtool
-from tests.support.running import free_port, running
+from tests.support.running import running
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "monitoring"
 RULES = EXAMPLES / "tidegate.rules.yml"

@@ -17,7 +17,7 @@ import paramiko
 import pytest
 from tests.support import fork_server
 from tests.support.object_servers import ACCESS_KEY, SECRET, ObjectServer
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 from tidegate.config.load import load
 from tidegate.errors import ConfigError

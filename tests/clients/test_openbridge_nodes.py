@@ -22,7 +22,8 @@ import pytest
 from tests.support import fork_server
 from tests.support.databases import Server, mariadb
 from tests.support.openbridge_world import Gateway, closed_port, gateway
-from tests.support.running import Running, free_port
+from tests.support.ports import free_port
+from tests.support.running import Running
 
 from tidegate.config.load import load
 from tidegate.errors import ConfigError

@@ -17,9 +17,10 @@ import paramiko
 import pytest
 from tests.support import fork_server
 from tests.support.certificates import certificate
+from tests.support.ports import free_port
 from tests.support.programs import SSH as SSH_OPTIONS
 from tests.support.programs import digest, lftp, random_file, rclone, run, scp, sftp, tree
-from tests.support.running import COMMAND, Person, free_port, make_key
+from tests.support.running import COMMAND, Person, make_key
 from tests.support.ssh_world import askpass
 
 MIB = 1 << 20

@@ -14,8 +14,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.support.ports import free_port
 from tests.support.programs import run
-from tests.support.running import COMMAND, free_port, make_key, wait_for
+from tests.support.running import COMMAND, make_key, wait_for
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "portable-under-systemd"
 

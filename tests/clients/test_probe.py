@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from tests.support.certificates import certificate
 from tests.support.command_line import Result, process
-from tests.support.running import Person, Running, free_port, running
+from tests.support.ports import free_port
+from tests.support.running import Person, Running, running
 
 
 @dataclass

@@ -18,7 +18,8 @@ import asyncssh
 import pytest
 from tests.support.certificates import certificate
 from tests.support.haproxy import ADDRESS, SOURCE, Route, free_range, haproxy
-from tests.support.running import Person, Running, free_port, wait_for
+from tests.support.ports import free_port
+from tests.support.running import Person, Running, wait_for
 
 pytestmark = pytest.mark.needs("haproxy")
 

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import paramiko
-from tests.support.running import COMMAND, free_port
+from tests.support.ports import free_port
+from tests.support.running import COMMAND
 
 from tidegate.cli.main import run
 

@@ -14,7 +14,8 @@ import asyncssh
 import pytest
 from tests.support.certificates import certificate
 from tests.support.command_line import Result, process, tidegate
-from tests.support.running import Running, free_port, make_key, wait_for
+from tests.support.ports import free_port
+from tests.support.running import Running, make_key, wait_for
 
 PENALTIES = {"authfail": 60, "exempt": ["127.0.0.1"]}
 PASSWORD = "a long and boring administrator password"

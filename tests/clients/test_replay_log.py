@@ -15,7 +15,8 @@ from typing import Any
 import asyncssh
 import httpx2
 import pytest
-from tests.support.running import Person, Running, free_port, make_key, running, wait_for
+from tests.support.ports import free_port
+from tests.support.running import Person, Running, make_key, running, wait_for
 
 from tidegate.model import Filters
 from tidegate.testing.replay import Case, cases, line_differences, replaced

@@ -17,7 +17,8 @@ import pytest
 from tests.support import fork_server
 from tests.support.ftp_world import RawFtp
 from tests.support.one_time import Authenticator
-from tests.support.running import Person, Running, free_port, in_thread
+from tests.support.ports import free_port
+from tests.support.running import Person, Running, in_thread
 from tests.support.ssh_world import SSH, run_program
 
 from tidegate.cli.provider import opened

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from tests.support import fork_server
+from tests.support.ports import free_port
 from tests.support.programs import SSH, run, scp, sftp
-from tests.support.running import free_port, running
+from tests.support.running import running
 
 
 @pytest.mark.needs("sftp", "scp", "rsync")

@@ -20,7 +20,8 @@ from tests.support.command_line import Result, tidegate
 from tests.support.far_sshd import FarServer, far_sshd
 from tests.support.fault_proxy import FaultProxy, Refuse, fault_proxy
 from tests.support.object_servers import ObjectServer
-from tests.support.running import Person, Running, free_port, wait_for
+from tests.support.ports import free_port
+from tests.support.running import Person, Running, wait_for
 
 PASSWORD = "a long and boring administrator password"
 WHEN = 1_000_000_000

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from tests.support.certificates import certificate
 from tests.support.command_line import tidegate
-from tests.support.running import Running, free_port, running, wait_for
+from tests.support.ports import free_port
+from tests.support.running import Running, running, wait_for
 
 CONFIGURATION = """\
 global(workDirectory="{here}" DefaultNetstreamDriverCAFile="{here}/cert.pem"

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 from tests.support import as_unit
+from tests.support.ports import free_port
 from tests.support.programs import SSH, digest, random_file, run, sftp
-from tests.support.running import COMMAND, free_port, running
+from tests.support.running import COMMAND, running
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "how_to" / "run-under-systemd.md"

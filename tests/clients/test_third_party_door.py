@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.support.running import COMMAND, Person, Running, free_port, running, wait_for
+from tests.support.ports import free_port
+from tests.support.running import COMMAND, Person, Running, running, wait_for
 
 from tidegate.model import Filters
 

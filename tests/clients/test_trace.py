@@ -12,8 +12,9 @@ from typing import Any
 
 import asyncssh
 import pytest
+from tests.support.ports import free_port
 from tests.support.programs import SSH, run
-from tests.support.running import Person, Running, free_port, wait_for
+from tests.support.running import Person, Running, wait_for
 
 
 @pytest.fixture(scope="module")

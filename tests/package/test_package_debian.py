@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.package.conftest import ROOT, TOOLS, Release, run, without_network
 from tests.support.needs import absent
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 from tidegate import __version__
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from tests.package.conftest import ROOT, Release, run, without_network
-from tests.support.running import free_port
 
 from tidegate import __version__
 
 sys.path.insert(0, str(ROOT / "tools"))
 from one_file import interpreters
+from tests.support.ports import free_port
 
 START_SECONDS = 120
 

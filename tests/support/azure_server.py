@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from tests.support.foreign_builds import AZURITE, Unavailable, built
 from tests.support.needs import absent, missing
-from tests.support.object_servers import free_ports, running, wait
+from tests.support.object_servers import running, wait
+from tests.support.ports import free_ports
 
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support import needs
 from tests.support.clamd import Clamd
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 START_SECONDS = 20
 MODULES = next(

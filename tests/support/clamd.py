@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support import needs
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 START_SECONDS = 20
 STREAM_MAX = 1024 * 1024

@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.support import needs
+from tests.support.ports import free_port
 
 POSTGRES_BIN = max(
     (path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()),
@@ -114,7 +115,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _start_postgresql() -> Server:
     directory, owner = _directory("postgres")
-    password, port = secrets.token_hex(8), _free_port()
+    password, port = secrets.token_hex(8), free_port()
     data = directory / "data"
     (directory / "password").write_text(password)
     _certificate(directory)
@@ -170,7 +171,7 @@ def mariadb_in_lower_case() -> Iterator[Server]:
 
 def _start_mariadb(*more: str) -> Server:
     directory, owner = _directory("mysql")
-    password, port = secrets.token_hex(8), _free_port()
+    password, port = secrets.token_hex(8), free_port()
     _certificate(directory)
     (directory / "first.sql").write_text(
         "CREATE DATABASE tide CHARACTER SET utf8mb4;\n"
@@ -327,12 +328,6 @@ def _alive(pid: int) -> bool:
     return state != "Z"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _certificate(directory: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
@@ -364,7 +359,7 @@ def _certificate(directory: Path) -> None:
 def postgresql_replica(primary: Server) -> Iterator[Server]:
     """A streaming replica of a running PostgreSQL server, for one test."""
     directory, owner = _directory("postgres")
-    port, data = _free_port(), directory / "data"
+    port, data = free_port(), directory / "data"
     for name in ("server.crt", "server.key"):
         shutil.copy(Path(primary.directory) / name, directory / name)
     _own(directory, owner)
@@ -399,7 +394,7 @@ def pgbouncer(server: Server, *, pool_size: int) -> Iterator[Server]:
     """PgBouncer in front of a PostgreSQL server, pooling transactions over few connections, for one test."""
     program = need("pgbouncer")
     directory, owner = _directory("postgres")
-    port = _free_port()
+    port = free_port()
     (directory / "users").write_text(f'"{server.username}" "{server.password}"\n')
     (directory / "ini").write_text(
         "[databases]\n"

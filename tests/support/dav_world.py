@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.certificates import certificate
-from tests.support.running import Person, Running, free_port, running
+from tests.support.ports import free_port
+from tests.support.running import Person, Running, running
 
 SECONDS = 20.0
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import needs
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 START_SECONDS = 20
 

@@ -21,7 +21,8 @@ from urllib.parse import quote
 import pytest
 from tests.support.foreign_builds import GCS, Unavailable, built
 from tests.support.needs import absent, missing
-from tests.support.object_servers import free_ports, running, wait
+from tests.support.object_servers import running, wait
+from tests.support.ports import free_ports
 
 HIDDEN = ".tidegate-uploads/"
 

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from tests.support.guide_text import Step, differences
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND_SECONDS = 60

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.running import free_port, wait_for
+from tests.support.ports import free_port
+from tests.support.running import wait_for
 
 SOURCE = "127.0.0.2"
 """The address that it connects to servers from."""

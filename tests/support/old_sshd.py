@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import needs
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 START_SECONDS = 20
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.support import needs
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 UNPACKED = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "tidegate-tests/prometheus/usr/bin")
 START_SECONDS = 30

@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any, Self
 
 import asyncssh
 from tests.support.fork_server import COMMAND, Forked
+from tests.support.ports import free_port
 
 from tidegate.cli.provider import opened
 from tidegate.model import Account
@@ -355,13 +355,6 @@ def make_key(path: Path) -> None:
     key.write_private_key(path)
     key.write_public_key(path.with_suffix(".pub"))
     path.chmod(0o600)
-
-
-def free_port() -> int:
-    """A port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def leftovers(directory: Path) -> list[Path]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import httpx2
 from tests.support.doors import ANY_PORT, services_of, url_of
 from tests.support.people import CHEAP
+from tests.support.ports import free_port
 
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
@@ -28,11 +28,6 @@ CHEAP_HASHING = {
     "argon2_options": {"memory": 64, "iterations": 1, "parallelism": 1},
     "bcrypt_options": {"cost": 4},  # refusals take as long as bcrypt two steps above it
 }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 @dataclass

@@ -13,7 +13,8 @@ import httpx2
 import pytest
 from tests.support.browser import BASE, Browser, browser
 from tests.support.doors import services_of
-from tests.support.web_world import ADMIN, PASSWORD, WebWorld, free_port, web_world
+from tests.support.ports import free_port
+from tests.support.web_world import ADMIN, PASSWORD, WebWorld, web_world
 
 from tidegate.events.kinds import LoggedIn, LoginFailed
 from tidegate.identity import totp

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.ports import free_port
 from tests.support.web_world import PASSWORD, WebWorld, web_world
 
 from tidegate.doors.http.origins import is_foreign
@@ -97,7 +98,6 @@ async def test_its_own_pages_and_programs_change_what_they_may(site: WebWorld):
 
 
 async def test_a_forwarded_host_counts_from_a_trusted_proxy_alone(tmp_path: Path):
-    from tests.support.web_world import free_port
 
     forwarded = {"Origin": "https://files.example", "X-Forwarded-Host": "files.example"}
     for proxies, status in ((["127.0.0.1"], 201), ([], 403)):

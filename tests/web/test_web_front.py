@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.support.certificates import certificate
 from tests.support.doors import port_of
-from tests.support.web_world import ADMIN, WebWorld, free_port, settings, web_world
+from tests.support.ports import free_port
+from tests.support.web_world import ADMIN, WebWorld, settings, web_world
 
 from tidegate import errors
 from tidegate.config.load import Loaded

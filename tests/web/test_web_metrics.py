@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from tests.support.certificates import certificate
 from tests.support.command_line import process
 from tests.support.people import CHEAP
-from tests.support.web_world import WebWorld, free_port, web_world
+from tests.support.ports import free_port
+from tests.support.web_world import WebWorld, web_world
 
 from tidegate.errors import ProviderUnavailable
 from tidegate.health import checks as checks_module

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import httpx2
+from tests.support.ports import free_port
 from tests.support.web_world import WebWorld, web_world
 
 from tidegate.store.validate import ADMIN_PERMISSIONS
@@ -182,7 +183,7 @@ async def test_nothing_opens_without_a_credential(world: WebWorld):
 
 
 async def test_an_allow_list_counts_on_every_request(tmp_path: Path):
-    from tests.support.web_world import PASSWORD, free_port
+    from tests.support.web_world import PASSWORD
 
     binding = {"port": free_port(), "proxy_allowed": ["127.0.0.0/8"], "client_ip_proxy_header": "X-Real-IP"}
     async with web_world(tmp_path, httpd={"bindings": [binding], "token_validation": 1}) as world:

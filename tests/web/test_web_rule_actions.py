@@ -23,8 +23,9 @@ import pytest
 import pytest_asyncio
 from aiosmtpd.controller import Controller
 from tests.support.doors import port_of
+from tests.support.ports import free_port
 from tests.support.receiver import Receiver
-from tests.support.running import free_port, make_key
+from tests.support.running import make_key
 from tests.support.web_world import CHEAP_HASHING, WebWorld, web_world
 
 from tidegate.actions.outcome import DONE, Outcome

@@ -15,6 +15,7 @@ import jwt
 import pytest
 from tests.support.doors import services_of
 from tests.support.people import CHEAP
+from tests.support.ports import free_port
 from tests.support.web_world import ADMIN, PASSWORD, WebWorld, web_world
 
 from tidegate.identity.passwords import hash_password
@@ -161,8 +162,6 @@ async def test_forged_and_foreign_tokens_are_refused(world: WebWorld):
 async def test_a_token_is_good_only_where_it_was_given_to(tmp_path: Path):
     behind = {"port": 0, "proxy_allowed": ["127.0.0.1"], "client_ip_proxy_header": "X-Forwarded-For"}
     for validation, code in ((0, 401), (1, 200)):
-        from tests.support.web_world import free_port
-
         binding = {**behind, "port": free_port()}
         async with web_world(
             tmp_path, httpd={"bindings": [binding], "token_validation": validation}

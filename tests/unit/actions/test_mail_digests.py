@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 from aiosmtpd.controller import Controller
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 from tidegate.actions.digest import Digests
 from tidegate.actions.messages import MailActions, SmtpOptions

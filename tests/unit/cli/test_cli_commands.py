@@ -17,6 +17,7 @@ from unittest import mock
 
 import pytest
 from tests.support.command_line import TIDEGATE, clean_environment, process, tidegate
+from tests.support.ports import free_port
 
 from tidegate import __version__
 from tidegate.cli import main as cli_main
@@ -143,13 +144,6 @@ def test_config_show_tells_value_and_origin_and_masks(tmp_path: Path) -> None:
 
 
 # -- check -----------------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def test_check_says_what_would_listen_where(tmp_path: Path) -> None:

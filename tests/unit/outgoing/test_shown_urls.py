@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 from tidegate.errors import OutsideFailed
 from tidegate.outgoing.http import HttpCaller, HttpOptions, shown

@@ -13,8 +13,9 @@ import asyncssh
 import pytest
 from tests.support.command_line import tidegate
 from tests.support.loading import load_file
+from tests.support.ports import free_port
 from tests.support.vfs_world import PUT, World, p, put, vfs_world
-from tests.support.web_world import WebWorld, free_port, web_world
+from tests.support.web_world import WebWorld, web_world
 
 from tidegate import errors as e
 from tidegate.abc import Publish

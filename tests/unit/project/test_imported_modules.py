@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 COMMON: Final = {"annotated_doc": 3, "shellingham": 3, "typer": 30}
 """The parser of command lines."""
