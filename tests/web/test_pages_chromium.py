@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
 import subprocess
 from collections.abc import AsyncIterator
@@ -243,7 +244,7 @@ PATHS: Final = [
     "/new-user", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
     "/groups/axe", "/roles/axe/delete", "/new-folder", "/groups?q=nothing", "/admins/mara", "/new-api-key",
     "/rules/axe", "/deliveries/drop", "/lists?list=defender", "/bans?q=nothing", "/connections/c-axe-0",
-    "/explain?user=axe&op=upload&path=/x", "/explain/connect?ip=192.0.2.7",
+    "/maintenance/restore/axe", "/explain?user=axe&op=upload&path=/x", "/explain/connect?ip=192.0.2.7",
 ]  # fmt: skip
 
 
@@ -270,12 +271,14 @@ async def test_axe_finds_nothing_and_no_page_scrolls_sideways(desk: Desk, scheme
         with contextlib.suppress(AlreadyExists):
             await administration.lists.add({"type": int(kind), "ipornet": "192.0.2.7"}, by=by)
     await services_of(desk.world.app).defence.refresh()  # type: ignore[union-attr]
+    held = await preview(desk, {"users": [desk.world.user("axe"), desk.world.user("new")]})
     connection = await connect(desk.world, "axe")
     connection.transfers.add(Moving("/in/axe.bin", 100))
     source = AXE.read_text(encoding="utf-8")
     found: list[str] = []
     async with desk.page(color_scheme=scheme, viewport={"width": width, "height": 900}) as page:
         for index, path in enumerate(PATHS):
+            path = path.replace("restore/axe", f"restore/{held}")
             await page.goto(f"{BASE}{path}", wait_until="domcontentloaded")
             # Each page is looked at once, and every second one both ways: they are made of the same parts.
             if width > 1000 or index % 2:
@@ -291,6 +294,47 @@ async def test_axe_finds_nothing_and_no_page_scrolls_sideways(desk: Desk, scheme
                 await page.set_viewport_size({"width": width, "height": 900})
     connection.disconnect("")
     assert found == []
+
+
+async def preview(desk: Desk, dump: dict[str, Any]) -> str:
+    """The id of a dump that was looked at."""
+    async with desk.page() as page:
+        await page.goto(f"{BASE}/maintenance")
+        content = json.dumps(dump).encode()
+        await page.set_input_files(
+            "[name=dump]", {"name": "axe.json", "mimeType": "application/json", "buffer": content}
+        )
+        await page.click("text=Look at what would change")
+        await page.wait_for_selector("[name=changes]")
+        return page.url.rpartition("/")[2]
+
+
+async def test_a_dump_is_downloaded_looked_at_and_restored(desk: Desk, tmp_path: Path) -> None:
+    await add(desk, "willow", email="willow@example.org")
+    async with desk.page(accept_downloads=True) as page:
+        await page.goto(f"{BASE}/")
+        await page.keyboard.press("g")
+        await page.keyboard.press("m")
+        await page.wait_for_selector("h1:has-text('Backup and restore')")
+        await page.get_by_label("Administrators").uncheck()
+        async with page.expect_download() as coming:
+            await page.click("button:has-text('Download')")
+        download = await coming.value
+        assert re.fullmatch(r"tidegate-\d{8}T\d{6}Z\.json", download.suggested_filename)
+        file = tmp_path / "dump.json"
+        await download.save_as(file)
+        await desk.world.app.provider.delete_user("willow")
+        await page.set_input_files("[name=dump]", file)
+        await page.click("text=Look at what would change")
+        await page.wait_for_selector(".verdict:has-text('would change')")
+        await page.click("summary:has-text('Names of users')")
+        await page.wait_for_selector("li:has-text('willow') :text('added')")
+        number = await page.get_attribute("[name=changes]", "aria-describedby") or ""
+        await page.fill("[name=changes]", re.findall(r"\d+", await page.inner_text(f"#{number}"))[0])
+        await page.click("button.stop.go:has-text('Restore')")
+        await page.wait_for_selector(".verdict:has-text('The dump is restored.')")
+        await page.goto(f"{BASE}/users/willow")
+        assert await page.input_value("[name=email]") == "willow@example.org"
 
 
 async def test_the_sign_in_page_passes_axe_and_works_without_script(desk: Desk) -> None:

@@ -32,6 +32,19 @@ PAUSE_SECONDS: Final = 0.05
 PAGE: Final = 500
 """Administrators read at a time."""
 
+KIND_WORDS: Final[dict[str, tuple[str, str]]] = {
+    "user": ("user", "users"),
+    "folder": ("folder", "folders"),
+    "group": ("group", "groups"),
+    "role": ("role", "roles"),
+    "admin": ("administrator", "administrators"),
+    "api_key": ("API key", "API keys"),
+    "event_action": ("event action", "event actions"),
+    "event_rule": ("event rule", "event rules"),
+    "ip_list": ("list entry", "list entries"),
+}
+"""One and several records of each kind."""
+
 _log = logging.getLogger(__name__)
 
 _ACTIONS: Final[dict[str, Literal["add", "change"]]] = {"added": "add", "updated": "change"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -26,18 +26,6 @@ from tidegate.store.file_kind import kind_of_file, only_sftpgo
 if TYPE_CHECKING:
     from tidegate.store.legacy.mover import MoveOptions
     from tidegate.store.legacy.remarks import Remarks
-
-_WORDS: Final = {
-    "user": ("user", "users"),
-    "folder": ("folder", "folders"),
-    "group": ("group", "groups"),
-    "role": ("role", "roles"),
-    "admin": ("administrator", "administrators"),
-    "api_key": ("API key", "API keys"),
-    "event_action": ("event action", "event actions"),
-    "event_rule": ("event rule", "event rules"),
-    "ip_list": ("list entry", "list entries"),
-}
 
 Opened = Callable[[], AbstractAsyncContextManager["Path | BinaryIO"]]
 """Opens the dump, with the event loop running; called before the data provider is opened."""
@@ -212,6 +200,7 @@ async def _carry_out(context: AdminContext, dump: Path | BinaryIO, choices: _Cho
 
 
 def _show(rows: list[tuple[str, str, str]], remarks: Remarks, choices: _Choices) -> None:
+    from tidegate.accounts.loads import KIND_WORDS
     from tidegate.store.legacy.remarks import Weight
 
     if choices.as_json:
@@ -221,7 +210,9 @@ def _show(rows: list[tuple[str, str, str]], remarks: Remarks, choices: _Choices)
         say_table(("kind", "name", "action"), rows)
     done = "dry run, nothing was changed" if choices.dry_run else f"loaded {len(rows)} records"
     counts = Counter((kind, action) for kind, _, action in rows)
-    told = ", ".join(f"{n} {_WORDS[kind][n > 1]} {action}" for (kind, action), n in sorted(counts.items()))
+    told = ", ".join(
+        f"{n} {KIND_WORDS[kind][n > 1]} {action}" for (kind, action), n in sorted(counts.items())
+    )
     say(f"{done}: {told}" if told else done)
     if len(rows) > flags.SHOWN_ROWS and choices.report_file is None:
         note("--report FILE writes what became of each record")

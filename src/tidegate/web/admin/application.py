@@ -19,10 +19,11 @@ from tidegate.identity.admins import Throttled
 from tidegate.model.http_scope import FOREIGN, crashed
 from tidegate.policy.second_factor import totp_of
 from tidegate.web.admin import assets_store, registry, rendering, sessions
-from tidegate.web.admin.forms import TOKEN, TOKEN_HEADER, Form, read_form
+from tidegate.web.admin.forms import TOKEN, TOKEN_HEADER, Form, read_form, read_upload
 from tidegate.web.admin.live import Sampler
 from tidegate.web.admin.registry import Page
 from tidegate.web.admin.rendering import BASE, url
+from tidegate.web.admin.upkeep import Upkeep
 from tidegate.web.admin.visit import HEADERS, Visit, login_url
 from tidegate.web.api.services import Services
 from tidegate.web.api.status import code_of
@@ -48,6 +49,7 @@ class Pages:
         self._services = services
         self._sampler = sampler
         self._setup_code = setup_code
+        self._upkeep = Upkeep()
         self._assets = assets_store.load()
         rendering.environment()
         self._paths = [(compile_path(page.path), page) for page in registry.all_pages()]
@@ -71,6 +73,7 @@ class Pages:
 
     async def close(self) -> None:
         """End what goes on."""
+        self._upkeep.close()
         await self._sampler.close()
 
     def _asset(self, request: Request, path: str) -> Response:
@@ -105,6 +108,7 @@ class Pages:
             services=services,
             page=page,
             sampler=self._sampler,
+            upkeep=self._upkeep,
             setup_code=self._setup_code,
             form=Form(),
         )
@@ -136,7 +140,11 @@ class Pages:
                 visit.sampler.wake()
                 return await page.show(visit)
             case "POST" if page.act is not None:
-                return await page.act(await self._with_form(visit))
+                visit = await self._with_form(visit)
+                try:
+                    return await page.act(visit)
+                finally:
+                    visit.form.close()
         return visit.refused("this page cannot do that", status=405, title="Not possible here")
 
     async def _with_form(self, visit: Visit) -> Visit:
@@ -145,11 +153,12 @@ class Pages:
         Raises:
             Denied: the token of the form is not that of the session.
         """
-        form = await read_form(visit.request)
+        form = await (read_upload if visit.page.takes_file else read_form)(visit.request)
         if visit.session is not None:
             given = form[TOKEN] or visit.request.headers.get(TOKEN_HEADER, "")
             wanted = sessions.form_token(visit.session.secret)
             if not hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode()):
+                form.close()
                 raise Denied(
                     "this form belongs to another session; nothing was changed. Load the page again",
                     rule="form_token",

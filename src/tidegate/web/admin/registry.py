@@ -57,7 +57,9 @@ class Page:
         nav: entry of the navigation, if it has one.
         open_to_all: nobody has to be signed in; `Visit.who` is None then.
         unsettled: also for administrators who have to change their password or set up codes first.
-        streams: what `show` answers goes on; asking for it does not keep the session alive.
+        streams: what `show` answers goes on, or a script asks for it again and again; asking for it does not
+            keep the session alive.
+        takes_file: what `act` reads is a form with a file (multipart/form-data).
     """
 
     path: str
@@ -68,6 +70,7 @@ class Page:
     open_to_all: bool = False
     unsettled: bool = False
     streams: bool = False
+    takes_file: bool = False
 
 
 @cache

@@ -23,6 +23,7 @@ from tidegate.web.api.services import Services
 
 if TYPE_CHECKING:
     from tidegate.web.admin.live import Sampler
+    from tidegate.web.admin.upkeep import Upkeep
 
 NOTE: Final = "tidegate_note"
 """Cookie with what the next page tells."""
@@ -56,6 +57,7 @@ class Visit:
         services: of this server, as of this moment.
         page: that was asked for.
         sampler: figures of the last hour, and the state of the server.
+        upkeep: backups and restores that run, and their outcomes.
         setup_code: guards the first set-up.
         form: what was posted; empty for GET.
         session: of the administrator; None on pages that are open to all.
@@ -65,6 +67,7 @@ class Visit:
     services: Services
     page: Page
     sampler: Sampler
+    upkeep: Upkeep
     setup_code: Callable[[], str]
     form: Form
     session: sessions.SignedIn | None = None

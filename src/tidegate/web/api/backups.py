@@ -12,13 +12,35 @@ import os
 import secrets
 import stat
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from tidegate.errors import InvalidArgument, NotFound, StorageFailed, StorageFull
 
 MAX_NAME_CHARS: Final = 1024
+MAX_LISTED: Final = 200
+"""Dumps that a list shows, the newest ones."""
+MAX_LOOKED_AT: Final = 10_000
+"""Names of files and directories that are looked at for a list."""
+MAX_DEPTH: Final = 8
+"""Levels of directories of a list."""
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class BackupFile:
+    """A file that may be a dump.
+
+    Attributes:
+        name: below the directory.
+        size: bytes.
+        changed_ms: Unix milliseconds.
+    """
+
+    name: str
+    size: int
+    changed_ms: int
 
 
 class Backups:
@@ -82,6 +104,20 @@ class Backups:
             finally:
                 os.close(directory)
 
+    async def listing(self) -> list[BackupFile]:
+        """The files in the directory that can be read by name, the newest `MAX_LISTED`.
+
+        Raises:
+            StorageFailed: the directory cannot be read.
+        """
+        try:
+            found = await asyncio.to_thread(self._listed)
+        except FileNotFoundError:
+            return []  # nothing was ever written
+        except OSError as error:
+            raise StorageFailed(f"data_provider.backups_path: {error.strerror}") from None
+        return sorted(found, key=lambda one: (-one.changed_ms, one.name))[:MAX_LISTED]
+
     async def read(self, parts: list[str]) -> BinaryIO:
         """Open a dump.
 
@@ -94,6 +130,31 @@ class Backups:
             return await asyncio.to_thread(self._open, parts)
 
     # -- blocking ----------------------------------------------------------------------------------------
+
+    def _listed(self) -> list[BackupFile]:
+        found: list[BackupFile] = []
+        looked_at = 0
+        current = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for above, directories, files, descriptor in os.fwalk(dir_fd=current):
+                below = [part for part in above.split("/") if part != "."]
+                directories[:] = [
+                    name for name in directories if not name.startswith(".") and len(below) + 1 < MAX_DEPTH
+                ]
+                looked_at += len(directories) + len(files)
+                if looked_at > MAX_LOOKED_AT:
+                    break
+                for name in files:
+                    if name.startswith("."):
+                        continue
+                    with contextlib.suppress(OSError):  # it went meanwhile
+                        status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                        if stat.S_ISREG(status.st_mode):
+                            whole = "/".join((*below, name))
+                            found.append(BackupFile(whole, status.st_size, status.st_mtime_ns // 1_000_000))
+        finally:
+            os.close(current)
+        return found
 
     def _directory(self, parts: list[str], *, make: bool = False) -> int:
         if make:

@@ -7,20 +7,17 @@ import asyncio
 import contextlib
 import logging
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
-from functools import partial
 from typing import Annotated, Any, BinaryIO, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from tidegate.accounts.actor import Actor
-from tidegate.errors import Conflict, Denied, InvalidArgument
-from tidegate.identity.passwords import hash_password
-from tidegate.packages import load_beside
+from tidegate.errors import InvalidArgument
 from tidegate.store.contract import SCOPES, LoadReport
 from tidegate.web.api.access import DeliberateOwner, Ip, Owner, With, actor, require_deliberate
 from tidegate.web.api.bodies import Json, message, pieces
+from tidegate.web.api.loading import alone, check_scan, dumping, load, streamed
 from tidegate.web.api.paging import Flag
 from tidegate.web.api.routes import BASE
 from tidegate.web.api.services import Services
@@ -75,20 +72,17 @@ async def dump_data(  # noqa: PLR0917  a query parameter is a parameter
             raise InvalidArgument(f"scopes: not among {','.join(SCOPES)}")
     if bool(output_data) == bool(output_file):
         raise InvalidArgument("output-file: give either a file name or output-data=1")
-    await load_beside("tidegate.store.dump")
-    from tidegate.store.dump import dump
-
-    chunks = dump(services.provider, wanted, indent=bool(indent))
+    chunks = await dumping(services, wanted, indent=bool(indent))
     if output_data:
         _log.info("administrator %r downloads a dump", who.name)
         return StreamingResponse(
-            _stream(chunks),
+            streamed(chunks),
             media_type="application/json",
             headers={"Content-Disposition": 'attachment; filename="tidegate-backup.json"'},
         )
     require_deliberate(who)
     parts = services.backups.parts(output_file, label="output-file")
-    async with _alone(services), contextlib.aclosing(chunks):
+    async with alone(services), contextlib.aclosing(chunks):
         size = await services.backups.write(parts, chunks)
     _log.info("administrator %r wrote a dump of %d bytes to %r", who.name, size, "/".join(parts))
     return message("Data saved")
@@ -109,7 +103,7 @@ async def load_from_file(  # noqa: PLR0917  a query parameter is a parameter
 
     Needs a token or an API key, as writing a dump into a file does.
     """
-    _may_scan(services, scan_quota)
+    check_scan(services, scan_quota)
     parts = services.backups.parts(input_file, label="input-file")
     with await services.backups.read(parts) as stream:
         return await _load(services, stream, actor(who, ip), mode, scan_quota)
@@ -129,7 +123,7 @@ async def load_from_body(  # noqa: PLR0917  a query parameter is a parameter
     request: Request, services: With, who: Owner, ip: Ip, mode: Mode = 0, scan_quota: ScanQuota = 0
 ) -> Response:
     """Load a dump that is the body of the request: all of it, or nothing if any record is wrong."""
-    _may_scan(services, scan_quota)
+    check_scan(services, scan_quota)
     with await asyncio.to_thread(tempfile.TemporaryFile) as stream:
         async for piece in pieces(request):
             await asyncio.to_thread(stream.write, piece)
@@ -137,23 +131,7 @@ async def load_from_body(  # noqa: PLR0917  a query parameter is a parameter
 
 
 async def _load(services: Services, stream: BinaryIO, by: Actor, mode: int, scan_quota: int) -> Response:
-    # With the formats of SFTPGo it is half a megabyte, which most servers never need.
-    await load_beside("tidegate.store.dump_reading")
-    from tidegate.store.dump_reading import load_file
-
-    options = services.hashing
-    async with _alone(services):
-        report = await load_file(
-            partial(services.administration.loads.store, by=by, mode=mode),
-            stream,
-            rules=services.rules,
-            hash_password=lambda password: hash_password(password, options),
-        )
-    _log.info("administrator %r loaded a dump of %d records", by.name, len(report.rows))
-    if scan_quota:
-        work = services.administration.loads.count_files(report.rows, everybody=scan_quota == 1)
-        services.jobs.start(work, "quota scans after a load")
-    return Json(_answer(report))
+    return Json(_answer(await load(services, stream, by, mode=mode, scan_quota=scan_quota)))
 
 
 def _answer(report: LoadReport) -> dict[str, Any]:
@@ -172,28 +150,3 @@ def _answer(report: LoadReport) -> dict[str, Any]:
         # The heaviest come last, and what restricts is never cut.
         "notes": [*report.notes[: min(light, max(0, MAX_REPORTED - len(heavy)))], *heavy],
     }
-
-
-def _may_scan(services: Services, scan_quota: int) -> None:
-    if scan_quota and not services.loaded.settings.data_provider.track_quota:
-        raise Denied("quota tracking is disabled", rule="track_quota")
-
-
-@contextlib.asynccontextmanager
-async def _alone(services: Services) -> AsyncIterator[None]:
-    """Hold the backups.
-
-    Raises:
-        Conflict: another dump or load runs.
-    """
-    if services.backups.busy.locked():
-        raise Conflict("another dump or load is under way")
-    async with services.backups.busy:
-        yield
-
-
-async def _stream(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The dump; what it holds of the provider is released also when the client goes away."""
-    async with contextlib.aclosing(chunks):
-        async for chunk in chunks:
-            yield chunk
