@@ -116,7 +116,7 @@ class Upkeep:
 
     @property
     def ended(self) -> list[Work]:
-        """What ended lately, the newest first; previews are left out."""
+        """Work that ended lately, the newest first; previews are left out."""
         return list(self._ended)
 
     def held(self, key: str) -> Held:

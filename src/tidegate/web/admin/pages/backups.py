@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 async def show(visit: Visit) -> Response:
-    """What can be backed up and restored, what runs, and what came of the last ones."""
+    """The page: forms for both, the work that runs, and what came of the last ones."""
     return await page(visit, {})
 
 

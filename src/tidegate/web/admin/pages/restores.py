@@ -96,7 +96,7 @@ def _choice(visit: Visit, name: str, values: Sequence[str]) -> int:
 
 
 async def show(visit: Visit) -> Response:
-    """What a dump would change, is changing or has changed."""
+    """The changes that a dump would make, or has made."""
     return _shown(visit, visit.upkeep.held(visit.name("id")), "")
 
 
