@@ -33,12 +33,17 @@ from cryptography.x509.oid import NameOID
 from tests.support import needs
 from tests.support.ports import free_port
 
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tidegate-tests"
+
 POSTGRES_BIN = max(
     (path for path in Path("/usr/lib/postgresql").glob("*/bin") if path.parent.name.isdigit()),
     key=lambda path: int(path.parent.name),
     default=Path("/usr/lib/postgresql/bin"),
 )
 """Debian and Ubuntu keep each major version in a directory of its own; the newest is taken."""
+
+OLDEST_POSTGRES = CACHE / "postgresql-12.22.0"
+"""The oldest version that is supported, unpacked by .ci/run; Debian has none that old."""
 
 START_SECONDS = 60
 STOP_SECONDS = 20
@@ -113,8 +118,11 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _start_postgresql() -> Server:
+def _start_postgresql(binaries: Path = POSTGRES_BIN) -> Server:
     directory, owner = _directory("postgres")
+    if binaries == OLDEST_POSTGRES / "bin":  # a cache below a home is closed to the server's user
+        binaries = directory / "program" / "bin"
+        shutil.copytree(OLDEST_POSTGRES, binaries.parent, symlinks=True)
     password, port = secrets.token_hex(8), free_port()
     data = directory / "data"
     (directory / "password").write_text(password)
@@ -123,9 +131,8 @@ def _start_postgresql() -> Server:
     _run(
         [
             *_as(owner),
-            str(POSTGRES_BIN / "initdb"),
+            str(binaries / "initdb"),
             "--no-sync",
-            "--no-instructions",
             "--auth=scram-sha-256",
             "--username=tide",
             f"--pwfile={directory / 'password'}",
@@ -135,7 +142,7 @@ def _start_postgresql() -> Server:
         ],
         directory,
     )
-    command = [*_as(owner), str(POSTGRES_BIN / "postgres"), "-D", str(data)]
+    command = [*_as(owner), str(binaries / "postgres"), "-D", str(data)]
     command += _postgresql_settings(directory, port)
     pid = _spawn(command, directory, port)
     return Server(
@@ -156,6 +163,17 @@ def _postgresql_settings(directory: Path, port: int) -> list[str]:
         "ssl_key_file": str(directory / "server.key"),
     }
     return [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+
+
+@contextlib.contextmanager
+def oldest_postgresql() -> Iterator[Server]:
+    """A server of the oldest version of PostgreSQL that is supported, for one test."""
+    need(OLDEST_POSTGRES / "bin" / "postgres")
+    server = _start_postgresql(OLDEST_POSTGRES / "bin")
+    try:
+        yield server
+    finally:
+        _stop(server)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from tidegate.store.kv import LmdbProvider
     from tidegate.store.sql.provider import SqlProvider
 
-__all__ = ["DRIVERS", "ProviderOptions", "Rehearsal", "create_provider", "initialise", "rehearse", "revert"]
+__all__ = [
+    "DRIVERS",
+    "ProviderOptions",
+    "Rehearsal",
+    "create_provider",
+    "initialise",
+    "newest_schema",
+    "rehearse",
+    "revert",
+    "statements",
+]
 
 DRIVERS = ("sqlite", "postgresql", "mysql", "bolt", "memory")
 _SQL = ("sqlite", "postgresql", "mysql")
@@ -88,6 +98,30 @@ async def initialise(options: ProviderOptions) -> str:
     if before == after:
         return f"{options.driver}: schema version {before} is already up to date"
     return f"{options.driver}: schema brought from version {before} to {after}"
+
+
+def newest_schema() -> str:
+    """The schema version of SQL databases that this version of the server works with."""
+    from tidegate.store.sql import schema
+
+    return schema.latest()
+
+
+def statements(options: ProviderOptions, before: str, after: str) -> str:
+    """The SQL of schema changes, for somebody who makes them by hand. No database is asked.
+
+    Args:
+        before: the version that the database has; ``0`` is an empty database.
+        after: the version wanted; empty is the latest, ``0`` removes the tables.
+
+    Raises:
+        ProviderError: the driver has no SQL, or there is no such version.
+    """
+    if options.driver not in _SQL:
+        raise ProviderError(f"{options.driver}: has no SQL; that have {', '.join(_SQL)}")
+    from tidegate.store.sql import statements as printing
+
+    return printing.statements(options, before, after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,18 @@ def run(
         prefix: of our tables.
         users_table: name of our accounts table.
     """
-    config = _config()
+    config = config_for(version_table=version_table, prefix=prefix, users_table=users_table)
     config.attributes["connection"] = connection
+    (command.upgrade if direction == "up" else command.downgrade)(config, to)
+
+
+def config_for(*, version_table: str, prefix: str, users_table: str) -> Config:
+    """Alembic's configuration with the names that revisions use; arguments as those of `run`."""
+    config = _config()
     config.attributes["version_table"] = version_table
     config.attributes["prefix"] = prefix
     config.attributes["users_table"] = users_table
-    (command.upgrade if direction == "up" else command.downgrade)(config, to)
+    return config
 
 
 def revisions() -> list[str]:

@@ -205,14 +205,14 @@ def _missing(connection: Connection, tables: Tables) -> list[str]:
     return missing
 
 
-def _versions_table(options: ProviderOptions) -> sqla.Table:
+def versions_table(options: ProviderOptions) -> sqla.Table:
     """The table of the schema version. Alembic would name its primary key, about which MySQL warns."""
     number = sqla.Column("version_num", sqla.String(32), primary_key=True)
     return sqla.Table(f"{options.sql_tables_prefix}schema_version", sqla.MetaData(), number)
 
 
 def _current(connection: Connection, options: ProviderOptions) -> str:
-    table = _versions_table(options)
+    table = versions_table(options)
     users = (
         ""
         if options.external_table
@@ -232,7 +232,7 @@ async def _make_newest(database: Database, options: ProviderOptions, tables: Tab
         if _current(connection, options) != "0":
             return  # another process has been faster
         tables.metadata.create_all(connection, checkfirst=False)
-        table = _versions_table(options)
+        table = versions_table(options)
         table.create(connection, checkfirst=True)
         connection.execute(table.insert().values(version_num=latest()))
 
@@ -252,7 +252,7 @@ def _turn() -> asyncio.Lock:
 def _run(connection: Connection, options: ProviderOptions, direction: str, to: str) -> None:
     from tidegate.store.sql import migrate
 
-    table = _versions_table(options)
+    table = versions_table(options)
     users = users_table_name(
         options.sql_tables_prefix, options.users_table, external_users=bool(options.external_table)
     )

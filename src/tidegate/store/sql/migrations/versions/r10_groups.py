@@ -63,9 +63,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop them: older versions know neither groups nor roles. Administrators of a role are disabled."""
     prefix, users = _names()
-    admins = sa.table(f"{prefix}admins", sa.column("role"), sa.column("status"))
+    admins = sa.table(f"{prefix}admins", sa.column("role"), sa.column("status", NUMBER))
     op.execute(sa.update(admins).where(admins.c.role != "").values(status=0))
-    members = sa.table(users, sa.column("groups"), sa.column("status"))
+    members = sa.table(users, sa.column("groups"), sa.column("status", NUMBER))
     op.execute(sa.update(members).where(members.c.groups.is_not(None)).values(status=0))
     op.drop_column(f"{prefix}external_users", "login_count")
     op.drop_column(f"{prefix}admins", "role")

@@ -41,7 +41,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Leave the marks to any server, and drop the table."""
     prefix, users = _names()
-    accounts = sa.table(users, sa.column("id"), sa.column("usage_dirty"))
+    accounts = sa.table(users, sa.column("id"), sa.column("usage_dirty", sa.Integer()))
     marked = sa.select(sa.table(f"{prefix}usage_marks", sa.column("user_id")).c.user_id)
     op.execute(sa.update(accounts).where(accounts.c.id.in_(marked)).values(usage_dirty=1))
     op.drop_table(f"{prefix}usage_marks")
