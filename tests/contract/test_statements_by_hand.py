@@ -27,6 +27,10 @@ from tidegate.store.sql.schema import VERSIONS, latest
 
 DRIVERS = ("postgresql", "mysql")
 ROWS = "a server that changes no tables"
+CIPHER = {
+    "postgresql": "connections and their ciphers",
+    "mysql": "the cipher of this connection, and a user who may come with TLS only",
+}
 
 
 def printed(*words: str, directory: Path, command: str = "initprovider") -> str:
@@ -106,6 +110,9 @@ async def test_an_administrator_makes_the_tables_and_the_server_only_writes_rows
     refused = client(place, "CREATE TABLE more (a INT)", user="_rows")
     assert "denied" in refused.stderr, refused
 
+    await place.block(CIPHER[driver])
+    if driver == "mysql":
+        await place.run("ALTER USER 'tidegate_rows'@'%' REQUIRE SSL")
     await serves(place, tmp_path / "served")
 
 
