@@ -22,6 +22,16 @@ REOPEN_SECONDS: Final = 5.0
 DAY: Final = 86_400.0
 
 
+def backups_of(path: Path) -> list[Path]:
+    """Rotated files of a log, oldest first."""
+    pattern = re.compile(
+        re.escape(path.stem) + r"-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}" + re.escape(path.suffix) + r"(\.gz)?"
+    )
+    with contextlib.suppress(OSError):
+        return sorted(p for p in path.parent.iterdir() if pattern.fullmatch(p.name))
+    return []
+
+
 class LogFile:
     """A log file. Only `write`, `rotate` and `close` from one thread; none of them raises OSError.
 
@@ -119,15 +129,12 @@ class LogFile:
 
     def backups(self) -> list[Path]:
         """Rotated files, oldest first."""
-        pattern = re.compile(
-            re.escape(self.path.stem)
-            + r"-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}"
-            + re.escape(self.path.suffix)
-            + r"(\.gz)?"
-        )
-        with contextlib.suppress(OSError):
-            return sorted(p for p in self.path.parent.iterdir() if pattern.fullmatch(p.name))
-        return []
+        return backups_of(self.path)
+
+    @property
+    def regular(self) -> bool:
+        """False if lines go to a pipe or device, which cannot be read again."""
+        return self._regular
 
     def _append(self, lines: bytes) -> int:
         """The number of bytes written: all of them, or those before an error."""

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from tidegate.errors import ConfigError, Problem
 from tidegate.logs.lines import LineFormatter, event_line, own_line
 from tidegate.logs.options import LogOptions
+from tidegate.logs.recent import RecentLines
 from tidegate.logs.rotation import LogFile
 from tidegate.logs.writer import Writer
 
 if TYPE_CHECKING:
+    from tidegate.logs.search import LogReader
     from tidegate.logs.syslog import SyslogOptions, SyslogSender
 
 QUEUE_LIMIT: Final = 50_000
@@ -59,10 +61,16 @@ _NOTHING: Final = logging.NullHandler()
 
 
 class Log:
-    """The running log. Made by `open_log`; `close` writes what is queued and takes the handler away."""
+    """The running log. Made by `open_log`; `close` writes what is queued and takes the handler away.
+
+    Attributes:
+        options: of the file.
+        recent: its last lines in memory.
+    """
 
     def __init__(self, options: LogOptions, syslog: SyslogOptions | None = None) -> None:
         self.options = options
+        self.recent = RecentLines()
         self._syslog_options = syslog
         self._syslog: SyslogSender | None = None
         self._syslog_writer: Writer | None = None
@@ -87,11 +95,12 @@ class Log:
             self._writer = Writer(QUEUE_LIMIT, self._write, self._rotate)
         if self._syslog is not None:
             slow = "the syslog server is away or too slow"
-            self._syslog_writer = Writer(QUEUE_LIMIT, self._syslog.write, slow=slow)
+            self._syslog_writer = Writer(QUEUE_LIMIT, self._send, slow=slow)
         writers = [writer for writer in (self._writer, self._syslog_writer) if writer is not None]
         if not writers:
             self._take(logging.CRITICAL + 1)
             return
+        self.recent.always = self._readable() is None
         self._handler = _Handler(*writers)
         self._take(_LEVELS[options.level])
 
@@ -111,6 +120,24 @@ class Log:
                     [Problem("--log-file-path", f"{file.path} cannot be written: {error.strerror}")]
                 ) from None
             self._file = file
+
+    def _readable(self) -> Path | None:
+        """The file, if it can be read again."""
+        file = self._file
+        return file.path.absolute() if file is not None and file.regular else None
+
+    def reader(self) -> LogReader:
+        """The log, to be read."""
+        from tidegate.logs.search import LogReader
+
+        path, options, syslog = self._readable(), self.options, self._syslog_options
+        if path is not None:
+            target = str(path)
+        elif options.file_path:
+            target = "standard error" if options.file_path == "-" else options.file_path
+        else:
+            target = "" if syslog is None else syslog.label
+        return LogReader(path, self.recent, target)
 
     def _tell_file(self, text: str) -> None:
         if self._writer is not None:
@@ -165,11 +192,19 @@ class Log:
 
     def _write(self, lines: bytes) -> None:
         """Called by the writing thread."""
+        self.recent.add(lines)
         if self._file is not None:
             self._file.write(lines)
         else:
             sys.stderr.buffer.write(lines)
             sys.stderr.buffer.flush()
+
+    def _send(self, lines: bytes) -> None:
+        """Called by the thread that writes to syslog."""
+        if self._writer is None:
+            self.recent.add(lines)
+        if self._syslog is not None:
+            self._syslog.write(lines)
 
     def _rotate(self) -> None:
         """Called by the writing thread."""

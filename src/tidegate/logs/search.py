@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding lines in the log, the newest first: in its file, in those that were rotated, or in memory.
+
+Each search has a bound of bytes and of time. Who reaches it gets what was found, and a cursor from which the
+next search goes on; a cursor holds when files are rotated, compressed or appended to meanwhile. Blocking:
+meant for a thread. It reads in small blocks, so the interpreter is never held for long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from tidegate.logs import backwards
+from tidegate.logs.backwards import Read, first_time
+from tidegate.logs.filters import LineFilter, LogLine, Matcher
+from tidegate.logs.recent import RecentLines
+from tidegate.logs.rotation import backups_of
+
+MAX_LINES: Final = 500
+"""lines of one search"""
+MAX_BYTES: Final = 1024 * 1024 * 1024
+"""bytes that one search reads"""
+MAX_SECONDS: Final = 1.5
+"""seconds that one search takes; a compressed file that was begun is read to its end"""
+MAX_FILES: Final = 1_000
+"""files that are looked at, the newest"""
+ORDER_SECONDS: Final = 60
+"""seconds by which a line may stand before an older one"""
+MEMORY: Final = "memory"
+"""name of the lines in memory, in cursors"""
+
+_CURSOR: Final = re.compile(r"([0-9a-f]{16}|memory):(\d{1,15})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Lines that were found.
+
+    Attributes:
+        lines: the newest first.
+        cursor: where the next search goes on; empty if there is nothing older.
+        searched_to: time of the oldest line that was looked at; empty if none was.
+        notes: what could not be read.
+    """
+
+    lines: tuple[LogLine, ...] = ()
+    cursor: str = ""
+    searched_to: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Budget:
+    """What a search may still do, and what it has found."""
+
+    limit: int
+    left: int
+    deadline: float
+    stopped: Callable[[], bool]
+    since: str
+    lines: list[LogLine] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    searched_to: str = ""
+    passed: bool = False
+
+    def spent(self) -> bool:
+        """True if the search has to end."""
+        return (
+            self.passed
+            or len(self.lines) >= self.limit
+            or self.left <= 0
+            or time.monotonic() > self.deadline
+            or self.stopped()
+        )
+
+    def looked_at(self, block: bytes) -> None:
+        """A block was searched."""
+        self.left -= len(block)
+        if found := first_time(block):
+            self.searched_to = min(self.searched_to or found, found)
+            self.passed = found < self.since
+
+
+class LogReader:
+    """The log of this server, to be read.
+
+    Args:
+        path: its file; None if lines go elsewhere.
+        recent: its last lines in memory.
+        target: words for where lines go, for people.
+    """
+
+    def __init__(self, path: Path | None, recent: RecentLines, target: str) -> None:
+        self.path = path
+        self.recent = recent
+        self.target = target
+
+    def search(
+        self,
+        wanted: LineFilter,
+        *,
+        cursor: str = "",
+        limit: int = MAX_LINES,
+        seconds: float = MAX_SECONDS,
+        most: int = MAX_BYTES,
+        stopped: Callable[[], bool] = bool,
+    ) -> Found:
+        """The newest lines that are wanted, or those before a cursor. Blocking.
+
+        Args:
+            wanted: what is looked for.
+            cursor: of an earlier search for the same.
+            limit: most lines.
+            seconds: that the search may take.
+            most: bytes that it may read.
+            stopped: true as soon as nobody waits any more.
+
+        Raises:
+            ValueError: the cursor is none, or the filter has no address where it should have one.
+        """
+        name, place = _read_cursor(cursor)
+        budget = _Budget(limit, most, time.monotonic() + seconds, stopped, earlier(wanted.since))
+        matcher = Matcher(wanted)
+        if self.path is None:
+            return self._in_memory(matcher, place if name == MEMORY else None, budget)
+        return self._in_files(self.path, matcher, name, place, budget)
+
+    # -- memory ------------------------------------------------------------------------------------------
+
+    def _in_memory(self, matcher: Matcher, place: int | None, budget: _Budget) -> Found:
+        begin, lines = self.recent.since(0)
+        end = len(lines) if place is None else max(0, min(place - begin, len(lines)))
+        last = _backwards(lambda at, count: lines[at : at + count], end, matcher, budget, begin)
+        return _found(budget, MEMORY, last, more=last > begin)
+
+    # -- files -------------------------------------------------------------------------------------------
+
+    def _in_files(self, path: Path, matcher: Matcher, name: str, place: int, budget: _Budget) -> Found:
+        until = later(matcher.wanted.until)
+        at, last, left = "", 0, False
+        for file in _files(path):
+            with file:
+                if name and file.name != name:
+                    continue
+                end, name = place if name else None, ""
+                if at and budget.spent() and not budget.passed:
+                    return _found(budget, file.name, _whole(file) if end is None else end, more=True)
+                if budget.passed:
+                    break
+                if until and file.first > until:
+                    continue
+                at, last = file.name, _search_file(file, matcher, end, until, budget)
+                left = last > 0
+                if left:
+                    break
+                budget.passed = budget.passed or bool(file.first and file.first < budget.since)
+        if name:
+            budget.notes.append("the lines before these were removed meanwhile")
+        return _found(budget, at, last, more=left and not budget.passed)
+
+
+def _found(budget: _Budget, name: str, place: int, *, more: bool) -> Found:
+    return Found(
+        lines=tuple(budget.lines),
+        cursor=f"{name}:{place}" if more and not budget.passed else "",
+        searched_to=budget.searched_to,
+        notes=tuple(budget.notes),
+    )
+
+
+def _read_cursor(text: str) -> tuple[str, int]:
+    if not text:
+        return "", 0
+    found = _CURSOR.fullmatch(text)
+    if found is None:
+        raise ValueError("cursor: none of an earlier answer")
+    return found[1], int(found[2])
+
+
+# -- one file ------------------------------------------------------------------------------------------------
+
+
+class _File:
+    """An open file of the log.
+
+    Attributes:
+        path: of it.
+        fd: of it.
+        packed: it is compressed.
+        name: that stays when it is renamed or compressed.
+        first: time of its first line that has one.
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.packed = path.suffix == ".gz"
+        self.name = self.first = ""
+
+    def __enter__(self) -> _File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+    def read_head(self) -> bool:
+        """Learn name and first time; False for a file without any whole line."""
+        if self.packed:
+            head = next(
+                (block for _, block in backwards.packed_blocks(backwards.reader_of(self.fd), bool)), b""
+            )
+        else:
+            head = backwards.reader_of(self.fd)(0, backwards.MAX_LINE)
+        head = head[: backwards.MAX_LINE]
+        self.name, self.first = backwards.identity(head), first_time(head)
+        return bool(self.name)
+
+
+def _files(path: Path) -> Iterator[_File]:
+    """Files of the log that have lines, the newest first. Each has to be closed by who gets it."""
+    seen: set[tuple[int, int]] = set()
+    current = _opened(path)  # first: a rotation in between makes it one of the others
+    others = [file for file in reversed(backups_of(path)) if not _unfinished(file)]
+    for name in [None, *others[:MAX_FILES]]:
+        file = current if name is None else _opened(name) or _opened(name.with_name(f"{name.name}.gz"))
+        if file is None:
+            continue
+        status = os.fstat(file.fd)
+        key = status.st_dev, status.st_ino
+        readable = False
+        if key not in seen and stat.S_ISREG(status.st_mode):
+            with contextlib.suppress(OSError, backwards.TooLongToUnpack):
+                readable = file.read_head()
+        seen.add(key)
+        if readable:
+            yield file
+        else:
+            os.close(file.fd)
+
+
+def _opened(path: Path) -> _File | None:
+    try:
+        return _File(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError:
+        return None
+
+
+def _unfinished(path: Path) -> bool:
+    """True for a file that is being compressed: the other one is there still."""
+    return path.suffix == ".gz" and path.with_suffix("").exists()
+
+
+def _whole(file: _File) -> int:
+    """The end of the last whole line."""
+    if file.packed:
+        return backwards.MAX_PACKED
+    return backwards.whole_end(backwards.reader_of(file.fd), os.fstat(file.fd).st_size)
+
+
+def _search_file(file: _File, matcher: Matcher, end: int | None, until: str, budget: _Budget) -> int:
+    """Search a file before `end`, or all of it; returns the offset before which nothing was looked at."""
+    if file.packed:
+        return _packed(file, matcher, backwards.MAX_PACKED if end is None else end, budget)
+    read = backwards.reader_of(file.fd)
+    last = _whole(file) if end is None else end
+    if until:
+        last = backwards.end_before(read, last, until)
+    return _backwards(read, last, matcher, budget)
+
+
+def _backwards(read: Read, end: int, matcher: Matcher, budget: _Budget, base: int = 0) -> int:
+    """Search what comes before `end`; returns the offset before which nothing was looked at, `base` added."""
+    for offset, block in backwards.blocks_before(read, end):
+        budget.looked_at(block)
+        if matcher.may_hold(block):
+            for place, line in reversed(list(_lines(offset, block))):
+                if len(budget.lines) >= budget.limit:
+                    return base + place + len(line)
+                if (found := matcher.parsed(base + place, line)) is not None:
+                    budget.lines.append(found)
+        if budget.spent():
+            return base + offset
+    return base
+
+
+def _packed(file: _File, matcher: Matcher, end: int, budget: _Budget) -> int:
+    """Search a compressed file before `end`: from its beginning, keeping the last lines that are wanted."""
+    room = budget.limit - len(budget.lines)
+    kept: deque[LogLine] = deque(maxlen=room)
+    dropped = False
+    try:
+        for offset, block in backwards.packed_blocks(backwards.reader_of(file.fd), budget.stopped):
+            if offset >= end:
+                break
+            budget.left -= len(block)
+            if matcher.may_hold(block):
+                for place, line in _lines(offset, block):
+                    if place < end and (found := matcher.parsed(place, line)) is not None:
+                        dropped = dropped or len(kept) == room
+                        kept.append(found)
+    except backwards.TooLongToUnpack:
+        most = backwards.MAX_PACKED >> 20
+        budget.notes.append(f"{file.path.name} holds more than {most} MiB; only its beginning was read")
+    except OSError as error:
+        budget.notes.append(f"{file.path.name} cannot be read to its end: {error.strerror or error}")
+    budget.lines.extend(reversed(kept))
+    oldest = kept[0].time if dropped and kept else file.first
+    budget.searched_to = min(budget.searched_to or oldest, oldest)
+    return kept[0].place if dropped else 0
+
+
+def _lines(offset: int, block: bytes) -> Iterator[tuple[int, bytes]]:
+    """Lines of a block, their ends included, each with its offset."""
+    at = 0
+    while at < len(block):
+        end = block.find(b"\n", at) + 1 or len(block)
+        yield offset + at, block[at:end]
+        at = end
+
+
+def earlier(stamp: str) -> str:
+    """A time so much before another that no line before it is as new as that; empty for none."""
+    return _moved(stamp, -ORDER_SECONDS)
+
+
+def later(stamp: str) -> str:
+    """A time so much after another that no line after it is as old as that; empty for none."""
+    return _moved(stamp, ORDER_SECONDS)
+
+
+def _moved(stamp: str, seconds: int) -> str:
+    if not stamp:
+        return ""
+    try:
+        moment = datetime.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+        return (moment + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S") + stamp[19:]
+    except (ValueError, OverflowError):
+        return stamp
