@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tests.support.ports import free_port
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.identity.passwords import hash_password
+from tidegate.logs.search import LogReader
 from tidegate.model import Admin, AdminFilters
 from tidegate.server.app import App
 from tidegate.server.door_table import BUILT_IN
@@ -90,14 +91,17 @@ async def web_world(
     ssh: bool = False,
     first: bool = True,
     sinks: Sequence[Any] = (),
+    log: Callable[[], LogReader] | None = None,
     **sections: dict[str, Any],
 ) -> AsyncIterator[WebWorld]:
-    """A running server; `sections` are parts of its configuration, `first` adds the administrator and logs in."""
+    """A running server; `sections` are parts of its configuration, `first` adds the administrator and logs in,
+    `log` gives what reads the log."""
     app = App(
         Loaded(Settings.model_validate(settings(**sections)), config_dir=home),
         sinks=sinks,
         log_events=False,
         doors=ANY_PORT if ssh else BUILT_IN,
+        log=log,
     )
     try:
         await app.start()

@@ -114,6 +114,8 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/apikeys/{key_id}"): "*",
     ("PUT", "/apikeys/{key_id}"): "*",
     ("DELETE", "/apikeys/{key_id}"): "*",
+    ("GET", "/logs"): "view_events",
+    ("GET", "/logs/csv"): "view_events",
     ("GET", "/dumpdata"): "*",
     ("GET", "/loaddata"): "*",
     ("POST", "/loaddata"): "*",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tidegate.errors import InvalidArgument
+from tidegate.model.spreadsheet import cell
 
 SUFFIXES: Final = (".json", ".csv")
 
@@ -47,14 +48,9 @@ def write_report(path: Path, document: Any, columns: Sequence[str], rows: Iterab
             if path.suffix == ".csv":
                 writer = csv.writer(file)
                 writer.writerow(columns)
-                writer.writerows([_cell(text) for text in row] for row in rows)
+                writer.writerows([cell(text) for text in row] for row in rows)
             else:
                 json.dump(document, file, indent=1)
                 file.write("\n")
     except OSError as error:
         raise InvalidArgument(f"--report: {path}: {error.strerror}") from None
-
-
-def _cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula; names come from outside."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -126,12 +126,14 @@ class LoggedIn(Common):
 
     Attributes:
         encrypted: True if nobody on the way could read the credentials.
+        cipher: that sealed them, and the MAC or version of TLS; empty if that is not known.
         elapsed: seconds from the question to the data provider to the answer; -1 if that is not known.
     """
 
     method: str = ""
     client_version: str = ""
     encrypted: bool = False
+    cipher: str = field(default="", compare=False)
     elapsed: float = field(default=-1.0, compare=False)
 
 

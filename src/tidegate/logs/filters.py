@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +14,15 @@ from typing import Any, Final
 from tidegate.logs import backwards
 from tidegate.logs.backwards import time_of
 from tidegate.logs.lines import to_json
+from tidegate.nesting import deeper_than
 
 ADDRESS_NAMES: Final = ("ip", "client_ip")
 """Fields that hold the address of a client."""
 PATH_NAMES: Final = ("virtual_path", "virtual_target_path", "file_path", "target_path", "uri")
 """Fields that hold paths."""
 LEVELS: Final = ("debug", "info", "warn", "error")
+MAX_DEPTH: Final = 32
+"""levels of nested values of a line"""
 MAX_RAW: Final = 2_000
 """characters of a line that is no JSON"""
 
@@ -185,12 +189,25 @@ def parse(place: int, line: bytes) -> LogLine:
     """A line of the log, whatever it is."""
     text = line[: backwards.MAX_LINE].decode("utf-8", "backslashreplace").rstrip("\r\n")
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        deep = text.count("{") + text.count("[") > MAX_DEPTH and deeper_than(text, MAX_DEPTH)
+        found = None if deep else json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except ValueError:
         found = None
     if isinstance(found, dict):
         return LogLine(place, found, text)
     return LogLine(place, {"time": time_of(line), "message": text[:MAX_RAW]}, text)
+
+
+def _finite(text: str) -> float:
+    """A number.
+
+    Raises:
+        ValueError: JSON could not hold it.
+    """
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
 
 
 def _needles(wanted: LineFilter, address: str) -> list[bytes]:

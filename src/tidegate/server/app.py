@@ -58,7 +58,9 @@ from tidegate.vfs.factory import VfsSessions
 from tidegate.vfs.usage.lease import Lease, server_name
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
+
+    from tidegate.logs.search import LogReader
 
 
 JOURNAL_DIRECTORY: Final = "uploads.journal"
@@ -77,6 +79,7 @@ class App:
         doors: the doors that there may be; the configuration decides which of them are on.
         keep_journal: note unfinished uploads in the configuration directory, for the start after a crash.
         live: what several nodes share, instead of what the configuration names.
+        log: gives what reads the log, for administrators.
 
     Raises:
         ConfigError: parts that the configuration names cannot be made.
@@ -92,8 +95,10 @@ class App:
         doors: Sequence[DoorPlan] = BUILT_IN,
         keep_journal: bool = True,
         live: Live | None = None,
+        log: Callable[[], LogReader] | None = None,
     ) -> None:
         self.loaded = loaded
+        self._log = log
         self.checks = AddressChecks()
         self.bus = Bus([*([LogSink(self.checks.known)] if log_events else []), *sinks])
         self.live: Live = live or live_state(loaded)
@@ -210,7 +215,7 @@ class App:
             bus=self.bus, registry=self.registry, live=self.live, ledger=self.ledger,
             doors=self.doors, receivers=self.receivers, defence=self.defence,
             moves=lambda: self._later.moves().moves, measures=self._later.measures,
-            monitor=self._later.monitor,
+            monitor=self._later.monitor, log=self._log,
         )  # fmt: skip
 
     async def _provider_answers(self) -> None:

@@ -23,6 +23,7 @@ from tidegate.store.contract import Provider
 from tidegate.vfs.factory import VfsSessions
 
 if TYPE_CHECKING:
+    from tidegate.logs.search import LogReader
     from tidegate.metrics.measures import Measures
     from tidegate.relocation.moves import Moves
     from tidegate.server.defence import DefenceHost
@@ -44,6 +45,7 @@ class Composition:
         monitor: what monitoring reads; made when it is first asked for.
         defence: lists, scores and bans.
         receivers: those who are told and asked, event rules among them.
+        log: gives what reads the log; None where there is none that could be read.
     """
 
     provider: Provider
@@ -60,6 +62,7 @@ class Composition:
     monitor: Callable[[], Monitor]
     receivers: Receivers | None = None
     defence: DefenceHost | None = None
+    log: Callable[[], LogReader] | None = None
 
 
 @dataclass(frozen=True, slots=True)

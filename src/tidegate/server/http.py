@@ -30,6 +30,7 @@ from tidegate.server.inspectors import quarantine_host
 from tidegate.web import site
 from tidegate.web.api import application as api
 from tidegate.web.api.backups import Backups
+from tidegate.web.api.log_lines import LogSearches
 from tidegate.web.api.security import Tokens, derive_key
 from tidegate.web.api.services import Jobs, Services
 
@@ -82,6 +83,7 @@ class RestApi:
         self._composition = composition
         self._throttle = composition.identity.throttle
         self._jobs = Jobs()
+        self._log = None if composition.log is None else LogSearches(composition.log())
 
     async def open(self, loaded: Loaded) -> FastAPI:
         """The application.
@@ -198,6 +200,7 @@ class RestApi:
             monotonic=time.monotonic,
             hooks=_explain_hooks,
             quarantine=quarantine_host(root),
+            log=self._log,
         )  # fmt: skip
 
     async def _user_file(self, loaded: Loaded) -> HtpasswdFile | None:

@@ -80,7 +80,7 @@ def serve(loaded: Loaded, options: ServeOptions) -> int:
 
 async def _serve(loaded: Loaded, options: ServeOptions, record: Log) -> int:
     log.info("%s", built.described())
-    app = App(loaded)
+    app = App(loaded, log=record.reader)
     stopping = asyncio.Event()
     reloading = asyncio.Event()
     supervisor = Supervisor()

@@ -88,12 +88,13 @@ EVENTS: list[tuple[kinds.Event, str, str, dict[str, Any]]] = [
         },
     ),
     (
-        kinds.LoggedIn(encrypted=True, origin=replace(ALICE, local_address="a:1"), method="publickey", client_version="SSH-2.0-OpenSSH_9"),
+        kinds.LoggedIn(encrypted=True, cipher="aes256-gcm", origin=replace(ALICE, local_address="a:1"), method="publickey", client_version="SSH-2.0-OpenSSH_9"),
         "login",
         "info",
         {
             "ip": "192.0.2.7", "username": "alice", "method": "publickey", "protocol": "SFTP",
-            "client": "SSH-2.0-OpenSSH_9", "encrypted": True, "local_addr": "a:1", "connection_id": "c1",
+            "client": "SSH-2.0-OpenSSH_9", "encrypted": True, "cipher": "aes256-gcm",
+            "local_addr": "a:1", "connection_id": "c1",
         },
     ),
     (

@@ -77,16 +77,20 @@ class ConnectionRecord:
         encrypted: see the attribute.
 
     Attributes:
+        cipher: that seals what is sent, for the log; empty if that is not known.
         encrypted: True while nobody on the way can read what is sent; a door that begins in the clear sets
             it when that has changed.
         failures: failed logins on record.
         logged_in: True once a login was accepted.
     """
 
-    __slots__ = ("_events", "_kept", "_peer", "_started", "encrypted", "failures", "logged_in", "origin")
+    __slots__ = (
+        "_events", "_kept", "_peer", "_started", "cipher", "encrypted", "failures", "logged_in", "origin",
+    )  # fmt: skip
 
     def __init__(self, events: Events, peer: Peer, *, encrypted: bool) -> None:
         self._events = events
+        self.cipher = ""
         self.encrypted = encrypted
         self._kept: LoggedIn | None = None
         self._peer = peer
@@ -147,6 +151,7 @@ class ConnectionRecord:
             method=principal.method,
             client_version=client_version,
             encrypted=self.encrypted,
+            cipher=self.cipher,
             elapsed=time.monotonic() - principal.asked if principal.asked else -1.0,
         )
 

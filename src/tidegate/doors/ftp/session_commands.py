@@ -123,6 +123,7 @@ async def _enter(c: Conversation, outcome: Principal, code: int) -> None:
         await c.reply(421, f"No session can be opened now: {type(error).default_text}.")
         return
     c.forget_login()
+    c.record.cipher = c.control.tls.cipher if c.control.tls is not None else ""
     c.record.login_accepted(outcome, c.client)
     c.door.logged_in(c.visit)
     await c.reply(code, "Logged in.")

@@ -470,6 +470,7 @@ class SshLogin(asyncssh.SSHServer):
         self._stop_clocks()
         if self.visit is not None:
             self.door.logged_in(self.visit)
+        self.record.cipher = self.cipher
         self.record.login_accepted(self.principal, client)
         if self.door.draining:
             self.end("shutdown")

@@ -31,6 +31,7 @@ from tidegate.web.api.routes import (
     groups,
     ip_lists,
     locks,
+    logs,
     quarantine,
     quotas,
     second_factors,
@@ -49,7 +50,8 @@ SHOWN_PARAMETERS: Final = frozenset(
     (
         "offset", "limit", "order", "mode", "scan-quota", "disconnect", "confidential_data", "node", "indent",
         "scopes", "output-data", "output-file", "input-file", "user", "op", "path", "target", "ip",
-        "protocol", "method", "size", "is_dir", "exists", "target_exists",
+        "protocol", "method", "size", "is_dir", "exists", "target_exists", "connection", "level", "kind",
+        "sender", "since", "until",
     )
 )  # fmt: skip
 """Parameters of queries whose values are logged."""
@@ -93,6 +95,7 @@ def build(services: Services) -> FastAPI:
         ip_lists,
         connections,
         locks,
+        logs,
         quarantine,
         quotas,
         backup,

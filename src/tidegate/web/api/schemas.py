@@ -300,6 +300,46 @@ class NewKey(BaseModel):
     key: str
 
 
+class LogFilter(Shape):
+    """The lines of the log that are wanted; what is left out wants all."""
+
+    q: str = Field("", max_length=255, description="Anywhere in a line, without regard to case.")
+    user: str = Field("", max_length=255, description="Name of the account.")
+    ip: str = Field("", max_length=64, description="Address of the client, or a network.")
+    connection: str = Field(
+        "", max_length=255, description="Id of the connection, or of one of its channels."
+    )
+    protocol: str = Field("", max_length=32, description="SFTP, SCP, SSH, FTP, FTPS, DAV, DAVS or HTTP.")
+    level: str = Field("", max_length=8, description="Least level: debug, info, warn or error.")
+    kind: str = Field(
+        "",
+        max_length=32,
+        description="transfers, operations, logins, refusals, connections, changes, requests or server.",
+    )
+    sender: str = Field("", max_length=255, description="Sender of the line.")
+    path: str = Field("", max_length=4096, description="Part of a path, without regard to case.")
+    since: str = Field("", max_length=40, description="First time (RFC 3339), or how long ago: 90m, 24h, 7d.")
+    until: str = Field("", max_length=40, description="Last time, likewise.")
+
+
+class LogPageQuery(LogFilter):
+    """The lines of the log that are wanted, and from where on."""
+
+    cursor: str = Field("", max_length=64, description="Of an answer to the same question: what is older.")
+    limit: int = Field(100, ge=1, le=500, description="Most lines.")
+
+
+class LogPage(BaseModel):
+    """Lines of the log, the newest first."""
+
+    lines: list[dict[str, Any]] = Field(description="As they stand in the log.")
+    cursor: str = Field(description="Gives what is older; empty if there is nothing. Lines may be none yet.")
+    searched_to: str = Field(description="Time of the oldest line that was looked at.")
+    notes: list[str] = Field(description="What could not be read.")
+    target: str = Field(description="Place where lines go.")
+    file: bool = Field(description="False if there are only the last lines of this process, in memory.")
+
+
 class Question(Shape):
     """The question to explain."""
 

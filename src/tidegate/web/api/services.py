@@ -28,6 +28,7 @@ from tidegate.store.contract import Provider
 from tidegate.vfs.factory import VfsSessions
 from tidegate.web.api.backups import Backups
 from tidegate.web.api.health import Health
+from tidegate.web.api.log_lines import LogSearches
 from tidegate.web.api.security import Tokens
 from tidegate.web.telemetry.application import Ready
 
@@ -205,6 +206,7 @@ class Services:
         moves: of files to other storage; made when they are first asked for.
         hooks: names or asks those of a login that is explained.
         quarantine: uploads that are kept apart; None where there is none.
+        log: searches in the log; None where there is none that could be read.
     """
 
     loaded: Loaded
@@ -236,3 +238,4 @@ class Services:
     defence: DefenceHost | None = None
     hooks: ExplainsHooks | None = None
     quarantine: QuarantineHost | None = None
+    log: LogSearches | None = None
