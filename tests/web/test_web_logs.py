@@ -138,8 +138,9 @@ async def test_searches_wait_for_each_other_and_not_for_ever(
     world: WebWorld, log: WrittenLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some(log)
-    searches = services_of(world.app).log
-    assert searches is not None
+    find = services_of(world.app).log
+    assert find is not None
+    searches = await find()
     monkeypatch.setattr(log_lines, "WAIT_SECONDS", 0.05)
     for _ in range(log_lines.MAX_SEARCHES):
         await searches._running.acquire()
@@ -161,8 +162,9 @@ async def test_searches_wait_for_each_other_and_not_for_ever(
 
 async def test_a_search_ends_when_nobody_waits(world: WebWorld, log: WrittenLog) -> None:
     some(log)
-    searches = services_of(world.app).log
-    assert searches is not None
+    find = services_of(world.app).log
+    assert find is not None
+    searches = await find()
     task = asyncio.create_task(searches.find(LineFilter(), limit=1))
     await asyncio.sleep(0)
     task.cancel()

@@ -86,7 +86,7 @@ def packed_blocks(read: Read, stopped: Callable[[], bool]) -> Iterator[tuple[int
 
 
 def _unpacked(read: Read) -> Iterator[bytes]:
-    """What a file of gzip (RFC 1952) holds, at most `BLOCK` bytes at once.
+    """The content of a file of gzip (RFC 1952), at most `BLOCK` bytes at once.
 
     Raises:
         OSError: it is cut off or no such file; what comes before that was given.

@@ -45,7 +45,7 @@ class LogLine:
 
     @property
     def time(self) -> str:
-        """When, as in 2026-01-31T12:00:00.000Z; empty if the line does not say."""
+        """The time, as in 2026-01-31T12:00:00.000Z; empty if the line does not say."""
         return self.text("time")
 
     def text(self, name: str) -> str:
@@ -232,7 +232,7 @@ def _folded(text: str) -> bytes:
 
 
 def _shown(line: LogLine) -> str:
-    """What a line says, for the search."""
+    """The texts of a line, for the search."""
     return "\n".join(line.text(name) for name in line.fields).casefold()
 
 

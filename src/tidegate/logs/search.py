@@ -61,7 +61,7 @@ class Found:
 
 @dataclass(slots=True)
 class _Budget:
-    """What a search may still do, and what it has found."""
+    """The state of a search: what it may still do, and what it has found."""
 
     limit: int
     left: int

@@ -78,8 +78,7 @@ class App:
         provider: accounts to use instead of those that the configuration names.
         doors: the doors that there may be; the configuration decides which of them are on.
         keep_journal: note unfinished uploads in the configuration directory, for the start after a crash.
-        live: what several nodes share, instead of what the configuration names.
-        log: gives what reads the log, for administrators.
+        live: what several nodes share; else what the configuration names. `log` gives what reads the log.
 
     Raises:
         ConfigError: parts that the configuration names cannot be made.
@@ -98,21 +97,20 @@ class App:
         log: Callable[[], LogReader] | None = None,
     ) -> None:
         self.loaded = loaded
-        self._log = log
         self.checks = AddressChecks()
         self.bus = Bus([*([LogSink(self.checks.known)] if log_events else []), *sinks])
         self.live: Live = live or live_state(loaded)
         self.registry = Registry(self.live)
         self.ledger = Ledger(Limits.derive(limit_settings(loaded)))
         self.provider = provider or create_provider(provider_options(loaded))
-        migrate = loaded.settings.data_provider.update_mode == 0
-        self._provider_start = ProviderStart(self.provider, migrate=migrate)
+        settings = loaded.settings.data_provider
+        self._provider_start = ProviderStart(self.provider, migrate=settings.update_mode == 0)
         self.doors = Doors(self.registry, self.live)
         self.sweep = AccountWatch(self.doors.usernames, self._find_account, self._end_user)
         self._storages: Storages | None = None
         self._identity: Identity | None = None
         self._sessions: VfsSessions | None = None
-        self._later = LaterParts(self.bus, self._composition, lambda: self.loaded)
+        self._later = LaterParts(self.bus, self._composition, lambda: self.loaded, log)
         self.receivers = Receivers(loaded, self.provider, self.bus, self)
         self.defence = DefenceHost(loaded, self.provider, self.bus, self.ledger, self.checks)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -215,7 +213,7 @@ class App:
             bus=self.bus, registry=self.registry, live=self.live, ledger=self.ledger,
             doors=self.doors, receivers=self.receivers, defence=self.defence,
             moves=lambda: self._later.moves().moves, measures=self._later.measures,
-            monitor=self._later.monitor, log=self._log,
+            monitor=self._later.monitor, log=self._later.log_searches,
         )  # fmt: skip
 
     async def _provider_answers(self) -> None:

@@ -23,12 +23,12 @@ from tidegate.store.contract import Provider
 from tidegate.vfs.factory import VfsSessions
 
 if TYPE_CHECKING:
-    from tidegate.logs.search import LogReader
     from tidegate.metrics.measures import Measures
     from tidegate.relocation.moves import Moves
     from tidegate.server.defence import DefenceHost
     from tidegate.server.monitor import Monitor
     from tidegate.server.sinks import Receivers
+    from tidegate.web.api.log_lines import LogSearches
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Composition:
         monitor: what monitoring reads; made when it is first asked for.
         defence: lists, scores and bans.
         receivers: those who are told and asked, event rules among them.
-        log: gives what reads the log; None where there is none that could be read.
+        log: gives searches in the log; None where there is none that could be read.
     """
 
     provider: Provider
@@ -62,7 +62,7 @@ class Composition:
     monitor: Callable[[], Monitor]
     receivers: Receivers | None = None
     defence: DefenceHost | None = None
-    log: Callable[[], LogReader] | None = None
+    log: Callable[[], Awaitable[LogSearches]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

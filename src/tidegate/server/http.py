@@ -23,6 +23,7 @@ from tidegate.identity.admins import AdminLogin
 from tidegate.identity.htpasswd import HtpasswdFile
 from tidegate.model.address_list import AddressList
 from tidegate.model.geography import nowhere
+from tidegate.packages import load_beside
 from tidegate.server import wiring
 from tidegate.server.administration import ScansInTurn, administration
 from tidegate.server.doors import Composition, InstalledDoor
@@ -30,7 +31,6 @@ from tidegate.server.inspectors import quarantine_host
 from tidegate.web import site
 from tidegate.web.api import application as api
 from tidegate.web.api.backups import Backups
-from tidegate.web.api.log_lines import LogSearches
 from tidegate.web.api.security import Tokens, derive_key
 from tidegate.web.api.services import Jobs, Services
 
@@ -83,7 +83,6 @@ class RestApi:
         self._composition = composition
         self._throttle = composition.identity.throttle
         self._jobs = Jobs()
-        self._log = None if composition.log is None else LogSearches(composition.log())
 
     async def open(self, loaded: Loaded) -> FastAPI:
         """The application.
@@ -200,7 +199,7 @@ class RestApi:
             monotonic=time.monotonic,
             hooks=_explain_hooks,
             quarantine=quarantine_host(root),
-            log=self._log,
+            log=root.log,
         )  # fmt: skip
 
     async def _user_file(self, loaded: Loaded) -> HtpasswdFile | None:
@@ -290,8 +289,6 @@ async def _explain_hooks(
     loaded: Loaded, username: str, account: Account | None, *, peer: Peer, method: str, secret: str | None
 ) -> HookAnswers:
     """See `tidegate.server.explained_hooks`, which is loaded for those who ask."""
-    from tidegate.packages import load_beside
-
     await load_beside("tidegate.server.explained_hooks")
     from tidegate.server.explained_hooks import explain_hooks
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 from tidegate.config.load import Loaded
 from tidegate.events.bus import Bus
+from tidegate.packages import load_beside
 
 if TYPE_CHECKING:
+    from tidegate.logs.search import LogReader
     from tidegate.metrics.measures import Measures
     from tidegate.server.doors import Composition
     from tidegate.server.monitor import Monitor
     from tidegate.server.storage_moves import StorageMoves
+    from tidegate.web.api.log_lines import LogSearches
 
 MOVES_DIRECTORY: Final = "storage.moves"
 """The directory in the configuration directory that notes moves of files to other storage."""
@@ -27,11 +30,22 @@ class LaterParts:
         bus: of events.
         composition: the other parts of the server.
         loaded: the configuration as of the moment.
+        log: gives what reads the log; None where there is none.
+
+    Attributes:
+        log_searches: gives searches in the log; None where there is none.
     """
 
     def __init__(
-        self, bus: Bus, composition: Callable[[], Composition], loaded: Callable[[], Loaded]
+        self,
+        bus: Bus,
+        composition: Callable[[], Composition],
+        loaded: Callable[[], Loaded],
+        log: Callable[[], LogReader] | None = None,
     ) -> None:
+        self.log_searches = None if log is None else self._log_searches
+        self._log = log
+        self._searches: LogSearches | None = None
         self._bus = bus
         self._composition = composition
         self._loaded = loaded
@@ -63,6 +77,16 @@ class LaterParts:
 
             self._monitor = Monitor(self._composition(), self._loaded)
         return self._monitor
+
+    async def _log_searches(self) -> LogSearches:
+        """Searches in the log."""
+        if self._searches is None:
+            await load_beside("tidegate.web.api.log_lines")
+            from tidegate.web.api.log_lines import LogSearches
+
+            assert self._log is not None
+            self._searches = self._searches or LogSearches(self._log())
+        return self._searches
 
     def summary(self) -> str:
         """Sessions, and what is wrong as far as anybody has looked."""

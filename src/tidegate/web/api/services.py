@@ -28,7 +28,6 @@ from tidegate.store.contract import Provider
 from tidegate.vfs.factory import VfsSessions
 from tidegate.web.api.backups import Backups
 from tidegate.web.api.health import Health
-from tidegate.web.api.log_lines import LogSearches
 from tidegate.web.api.security import Tokens
 from tidegate.web.telemetry.application import Ready
 
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from tidegate.inspection.quarantine import Item
     from tidegate.model import Account, Peer
     from tidegate.relocation.moves import Moves
+    from tidegate.web.api.log_lines import LogSearches
 
 MAX_JOBS: Final = 8
 """Background jobs (scans after a load) at a time."""
@@ -206,7 +206,7 @@ class Services:
         moves: of files to other storage; made when they are first asked for.
         hooks: names or asks those of a login that is explained.
         quarantine: uploads that are kept apart; None where there is none.
-        log: searches in the log; None where there is none that could be read.
+        log: gives searches in the log; None where there is none that could be read.
     """
 
     loaded: Loaded
@@ -238,4 +238,4 @@ class Services:
     defence: DefenceHost | None = None
     hooks: ExplainsHooks | None = None
     quarantine: QuarantineHost | None = None
-    log: LogSearches | None = None
+    log: Callable[[], Awaitable[LogSearches]] | None = None

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Query, Response
 from starlette.responses import StreamingResponse
@@ -13,9 +12,12 @@ from tidegate.errors import NotFound
 from tidegate.web.api import schemas
 from tidegate.web.api.access import ViewEvents, With, own_users
 from tidegate.web.api.bodies import Json
-from tidegate.web.api.log_lines import LogSearches, Wish
 from tidegate.web.api.routes import BASE
 from tidegate.web.api.services import Services
+
+if TYPE_CHECKING:
+    from tidegate.logs.filters import LineFilter
+    from tidegate.web.api.log_lines import LogSearches
 
 router = APIRouter(prefix=BASE, tags=["logs"])
 
@@ -34,8 +36,8 @@ async def list_log(
 
     Administrators with a role get lines of the accounts of that role.
     """
-    log = log_of(services)
-    wanted = _wish(query).filter(await own_users(services, who))
+    log = await log_of(services)
+    wanted = _filter(query, await own_users(services, who))
     found = await log.find(wanted, cursor=query.cursor, limit=query.limit)
     return Json(
         {
@@ -60,12 +62,12 @@ async def export_log(
     services: With, who: ViewEvents, query: Annotated[schemas.LogFilter, Query()]
 ) -> Response:
     """All lines that are wanted, the newest first; at most 100,000. A last row tells if there were more."""
-    wanted = _wish(query).filter(await own_users(services, who))
-    pieces = log_of(services).export(wanted)
+    log = await log_of(services)
+    pieces = log.export(_filter(query, await own_users(services, who)))
     return StreamingResponse(pieces, media_type="text/csv; charset=utf-8", headers=CSV_HEADERS)
 
 
-def log_of(services: Services) -> LogSearches:
+async def log_of(services: Services) -> LogSearches:
     """Searches in the log.
 
     Raises:
@@ -73,9 +75,10 @@ def log_of(services: Services) -> LogSearches:
     """
     if services.log is None:
         raise NotFound("this server has no log that could be read")
-    return services.log
+    return await services.log()
 
 
-def _wish(query: schemas.LogFilter) -> Wish:
-    given: dict[str, Any] = {part.name: getattr(query, part.name) for part in fields(Wish)}
-    return Wish(**given)
+def _filter(query: schemas.LogFilter, own: frozenset[str] | None) -> LineFilter:
+    from tidegate.web.api.log_lines import Wish  # loaded by `log_of`
+
+    return Wish(**query.model_dump(include=set(schemas.LogFilter.model_fields))).filter(own)
