@@ -81,6 +81,11 @@ async def test_what_each_search_means(driver: str, options_of: OptionsOf, opened
     assert await names(provider, UserQuery(only="expired", now_ms=NOW)) == ["elm"]
     assert await names(provider, UserQuery(role="none of these")) == []
     assert await names(provider, UserQuery(only="near_quota")) == ["Dorn", "cedar"]
+    ids = {one.username: one.id async for one in provider.iter_users()}
+    for name, number in ids.items():  # 1 is the beginning of 10
+        assert await names(provider, UserQuery(number=number)) == [name]
+    assert await names(provider, UserQuery(number=max(ids.values()) * 10)) == []
+    assert await names(provider, UserQuery(number=ids["elm"], role="none of these")) == []
     assert await names(provider, UserQuery(sort="last_login", descending=True, limit=3)) == [
         "Dorn",
         "elm",

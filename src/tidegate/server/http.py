@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tidegate.hooks.rehearsing import HookAnswers
     from tidegate.model import Account, Peer
     from tidegate.web.admin.application import Pages
+    from tidegate.web.v1.application import OldApi
 
 _KINDS: Final[tuple[Literal["admin", "user"], ...]] = ("admin", "user")
 _log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
         ConfigError: a file that the configuration names cannot be used.
     """
     rest = RestApi(composition)
-    application = site.Site(await rest.open(loaded), rest.pages)
+    application = site.Site(await rest.open(loaded), rest.pages, rest.old_api)
     door = HttpDoor(
         "http", "httpd", application, bindings(loaded), composition.ledger, ending=application.end_streams
     )
@@ -125,6 +126,12 @@ class RestApi:
             return loaded.settings.data_provider.users_base_dir or str(loaded.config_dir)
 
         return Pages(services, Sampler(services, root.measures().remember, directory), root.doors.setup_code)
+
+    def old_api(self) -> OldApi:
+        """The API of SFTPGo's 0.9 generation. Blocking: loads it."""
+        from tidegate.web.v1.application import OldApi
+
+        return OldApi(self._application)
 
     async def reload(self, loaded: Loaded) -> Apply:
         """Get ready for another configuration. A file that cannot be used is logged, the old one stays."""
@@ -244,7 +251,11 @@ def _certificate(loaded: Loaded, binding: BindingSection) -> CertificateFiles | 
 
 def _edge(loaded: Loaded, binding: BindingSection) -> EdgeOptions:
     parts = site.Parts(
-        binding.enable_rest_api, binding.render_openapi, binding.enable_web_admin, binding.enable_metrics
+        rest=binding.enable_rest_api,
+        description=binding.render_openapi,
+        admin=binding.enable_web_admin,
+        metrics=binding.enable_metrics,
+        old=binding.enable_rest_api_v1,
     )
     return EdgeOptions(
         serves=parts.serves,

@@ -260,7 +260,9 @@ class LmdbTransaction:
 
 def _may_match(query: UserQuery, name: str, content: bytes) -> bool:
     """True if a stored account is wanted."""
-    if not query.only and not query.role and "@" not in query.text:
+    if query.number and b'"id":%d' % query.number not in content:
+        return False  # most need not be read as JSON
+    if not (query.only or query.role or query.number) and "@" not in query.text:
         return query.text.lower() in name.lower()
     return query.matches(SimpleNamespace(**json.loads(content)))
 

@@ -32,6 +32,9 @@ class Searched(Protocol):
         ...
 
     @property
+    def id(self) -> int: ...  # noqa: D102
+
+    @property
     def email(self) -> str: ...  # noqa: D102
 
     @property
@@ -65,6 +68,7 @@ class UserQuery:
             ASCII. Names alone can be searched in an index.
         only: of this state; empty for all. ``near_quota`` is `NEAR_PERCENT` of the space or the files.
         role: only accounts of this role; empty for all.
+        number: only the account with this `id`; 0 for all.
         sort: field that orders; the name decides among equals.
         descending: from large to small.
         after: value of `sort` and name of the row that the page follows; None for the first page.
@@ -76,6 +80,7 @@ class UserQuery:
     text: str = ""
     only: Only = ""
     role: str = ""
+    number: int = 0
     sort: Sort = "username"
     descending: bool = False
     after: tuple[int | str, str] | None = None
@@ -86,7 +91,7 @@ class UserQuery:
     @property
     def plain(self) -> bool:
         """True if every account is found, by name."""
-        return not self.text and not self.only and not self.role and self.sort == "username"
+        return not (self.text or self.only or self.role or self.number) and self.sort == "username"
 
     @property
     def falling(self) -> bool:
@@ -104,6 +109,8 @@ class UserQuery:
         if text and not any(text in part.lower() for part in parts):
             return False
         if self.role and account.role != self.role:
+            return False
+        if self.number and account.id != self.number:
             return False
         match self.only:
             case "enabled":

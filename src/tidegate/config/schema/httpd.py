@@ -17,6 +17,11 @@ class HttpBinding(Section):
     port: int = key(8080, "TCP port; 0 switches the binding off.", ge=0, le=65_535)
     address: str = key("127.0.0.1", "Address to listen on; empty listens on every address.")
     enable_rest_api: bool = key(True, "Serve the REST API here.")
+    enable_rest_api_v1: bool = key(
+        False,
+        "Serve the API of SFTPGo 0.9 here too, at /api/v1, for scripts that were written for it; needs "
+        "`enable_rest_api`.",
+    )
     render_openapi: bool = key(True, "Serve the API's description and its page here.")
     enable_web_admin: bool = key(True, "Serve the pages for administrators here, at /web/admin.")
     enable_metrics: bool = key(
@@ -89,7 +94,7 @@ class Httpd(Section):
     bindings: list[HttpBinding] = key([HttpBinding()], "Addresses to listen on.")
     auth_user_file: str = key(
         "",
-        "File in htpasswd form (bcrypt or apr1) for basic authentication of the REST API, relative to the "
+        "File in htpasswd form (bcrypt, apr1, SHA-crypt, argon2id) for basic authentication of the REST API, relative to the "
         "configuration directory; empty uses administrators of the data provider.",
     )
     signing_passphrase: str = key(

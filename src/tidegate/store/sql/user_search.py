@@ -41,6 +41,8 @@ def conditions(query: UserQuery, users: Table) -> list[ColumnElement[bool]]:
         found.append(or_(*(func.lower(part).contains(text, autoescape=True) for part in parts)))
     if query.role:
         found.append(column.role == query.role)
+    if query.number:
+        found.append(column.id == query.number)
     match query.only:
         case "enabled":
             found.append(column.status == 1)

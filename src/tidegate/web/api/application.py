@@ -52,6 +52,7 @@ SHOWN_PARAMETERS: Final = frozenset(
         "scopes", "output-data", "output-file", "input-file", "user", "op", "path", "target", "ip",
         "protocol", "method", "size", "is_dir", "exists", "target_exists", "connection", "level", "kind",
         "sender", "since", "until",
+        "output_file", "input_file", "scan_quota",
     )
 )  # fmt: skip
 """Parameters of queries whose values are logged."""

@@ -121,8 +121,18 @@ async def pieces(
         await stream.aclose()
 
 
-async def read_json(request: Request, *, limit: int = MAX_DOCUMENT_BYTES) -> Any:
+async def read_json(
+    request: Request,
+    *,
+    limit: int = MAX_DOCUMENT_BYTES,
+    require: Callable[[Request], None] = require_json,
+) -> Any:
     """The body as parsed JSON.
+
+    Args:
+        request: to read.
+        limit: most bytes.
+        require: refuses another media type.
 
     Raises:
         HTTPException: not said to be JSON (415), too long (413), too slow (408).
@@ -131,7 +141,7 @@ async def read_json(request: Request, *, limit: int = MAX_DOCUMENT_BYTES) -> Any
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            async for piece in pieces(request):
+            async for piece in pieces(request, require=require):
                 body += piece
                 if len(body) > limit:
                     raise HTTPException(413, f"the document is longer than {limit} bytes")
