@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The application of the HTTP door: the REST API, and what the first request for it loads: pages, the old API."""
+"""The application of the HTTP door: the REST API; pages and the old API are loaded by the first request."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every operation of ``/api/v1``: the parameters, shapes and status codes of 0.9 over the services of today."""
+"""Every operation of ``/api/v1``: parameters, shapes and codes of 0.9 over the services of today."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Asked:
         """Return if no page of another site can have sent this.
 
         Raises:
-            Denied: a browser asks, and adds a name and password that it remembers to whatever a page asks for.
+            Denied: a browser asks, which adds a password that it remembers to whatever a page asks for.
         """
         if self.who.way == "file" and self.request.headers.get("user-agent", "").startswith("Mozilla/"):
             raise Denied(
