@@ -166,6 +166,16 @@ def http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
             read_htpasswd(path)
         except ConfigError as error:
             problems += error.problems
+    if section.templates_path or section.static_files_path:
+        from tidegate.server.http import own_brand
+
+        try:
+            _, brand = own_brand(loaded)
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            yield f"pages: {len(brand.templates)} templates and {len(brand.files)} files of your own"
+            yield from (f"  {note}" for note in brand.notes)
     if not any(binding.port for binding in section.bindings):
         yield "HTTP (REST API): off"
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from tidegate.hooks.rehearsing import HookAnswers
     from tidegate.model import Account, Peer
     from tidegate.web.admin.application import Pages
+    from tidegate.web.admin.brand import Brand
+    from tidegate.web.admin.rendering import Look
     from tidegate.web.v1.application import OldApi
 
 _KINDS: Final[tuple[Literal["admin", "user"], ...]] = ("admin", "user")
@@ -92,6 +94,7 @@ class RestApi:
             ConfigError: a file that the configuration names cannot be used.
         """
         htpasswd = await self._user_file(loaded)
+        self._look = await look_of(loaded)
         httpd = loaded.settings.httpd
         key = await signing_key(loaded)
         tokens, user_tokens = (
@@ -114,6 +117,7 @@ class RestApi:
         """The pages for administrators. Blocking: loads them."""
         from tidegate.web.admin.application import Pages
         from tidegate.web.admin.live import Sampler
+        from tidegate.web.admin.rendering import standard
 
         root = self._composition
 
@@ -125,7 +129,8 @@ class RestApi:
             loaded = services().loaded
             return loaded.settings.data_provider.users_base_dir or str(loaded.config_dir)
 
-        return Pages(services, Sampler(services, root.measures().remember, directory), root.doors.setup_code)
+        sampler = Sampler(services, root.measures().remember, directory)
+        return Pages(services, sampler, root.doors.setup_code, lambda: self._look or standard())
 
     def old_api(self) -> OldApi:
         """The API of SFTPGo's 0.9 generation. Blocking: loads it."""
@@ -137,9 +142,13 @@ class RestApi:
         """Get ready for another configuration. A file that cannot be used is logged, the old one stays."""
         before: Services = self._application.state.services
         httpd = loaded.settings.httpd
-        htpasswd, keys = before.htpasswd, []
+        htpasswd, look, keys = before.htpasswd, self._look, []
         try:
             htpasswd = await self._user_file(loaded)
+        except ConfigError as error:
+            _log.error("not reloaded: %s", error)
+        try:
+            look = await look_of(loaded)
         except ConfigError as error:
             _log.error("not reloaded: %s", error)
         try:
@@ -148,6 +157,7 @@ class RestApi:
             _log.error("not reloaded: %s", error)
 
         def apply() -> None:
+            self._look = look
             for key in keys:
                 for tokens in (before.tokens, before.user_tokens):
                     tokens.reconfigure(
@@ -279,6 +289,39 @@ def _limits(loaded: Loaded, binding: BindingSection) -> HttpLimits:
         ),
         head_seconds=float(httpd.head_timeout),
         proxied=binding.proxy_mode == 1,
+    )
+
+
+async def look_of(loaded: Loaded) -> Look | None:
+    """The look of the pages with the operator's own templates and files; None if there are none.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    httpd = loaded.settings.httpd
+    if not (httpd.templates_path or httpd.static_files_path):
+        return None
+    return await asyncio.to_thread(_own_look, loaded)
+
+
+def _own_look(loaded: Loaded) -> Look:
+    look, brand = own_brand(loaded)
+    for note in brand.notes:
+        _log.warning("%s", note)
+    return look
+
+
+def own_brand(loaded: Loaded) -> tuple[Look, Brand]:
+    """The operator's own templates and files. Blocking.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    from tidegate.web.admin.brand import own_look
+
+    httpd = loaded.settings.httpd
+    return own_look(
+        *(loaded.resolve(name) if name else None for name in (httpd.templates_path, httpd.static_files_path))
     )
 
 

@@ -132,13 +132,19 @@ class Httpd(Section):
         ge=1,
         le=300,
     )
+    templates_path: str = key(
+        "",
+        "Directory with templates of your own for the web admin, relative to the configuration directory; "
+        "read at start and on SIGHUP.",
+    )
+    static_files_path: str = key(
+        "", "Directory with style sheets, images and fonts of your own for the web admin; likewise."
+    )
     max_request_size: int = key(
         20 * 1024 * 1024, "Largest body of a request.", unit="bytes", ge=1024, le=1 << 31
     )
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
-    templates_path: str = key("templates", "Templates of the pages.", available=False)
-    static_files_path: str = key("static", "Files of the pages.", available=False)
     openapi_path: str = key("openapi", "Files of the API description.", available=False)
     web_root: str = key("", "Path prefix of the pages.", available=False)
     certificates: list[Any] = key([], "Further certificates.", available=False)

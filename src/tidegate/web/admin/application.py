@@ -18,7 +18,7 @@ from tidegate.errors import Denied, LoginRefused, NotFound, ProviderUnavailable,
 from tidegate.identity.admins import Throttled
 from tidegate.model.http_scope import FOREIGN, crashed
 from tidegate.policy.second_factor import totp_of
-from tidegate.web.admin import assets_store, registry, rendering, sessions
+from tidegate.web.admin import registry, rendering, sessions
 from tidegate.web.admin.forms import TOKEN, TOKEN_HEADER, Form, read_form, read_upload
 from tidegate.web.admin.live import Sampler
 from tidegate.web.admin.registry import Page
@@ -28,6 +28,8 @@ from tidegate.web.admin.visit import HEADERS, Visit, login_url
 from tidegate.web.api.services import Services
 from tidegate.web.api.status import code_of
 
+OWN_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+"""Policy of an operator's files that are opened by themselves: an image in SVG runs no script."""
 YEAR: Final = "public, max-age=31536000, immutable"
 
 _NO_PAGE: Final = Page(path="")
@@ -41,17 +43,22 @@ class Pages:
         services: of this server; asked for at each request, since a reload replaces them.
         sampler: figures that pages show; started by the first administrator who looks.
         setup_code: guards the first set-up.
+        look: templates and files; asked for at each request, likewise.
     """
 
     def __init__(
-        self, services: Callable[[], Services], sampler: Sampler, setup_code: Callable[[], str]
+        self,
+        services: Callable[[], Services],
+        sampler: Sampler,
+        setup_code: Callable[[], str],
+        look: Callable[[], rendering.Look] = rendering.standard,
     ) -> None:
         self._services = services
         self._sampler = sampler
         self._setup_code = setup_code
         self._upkeep = Upkeep()
-        self._assets = assets_store.load()
-        rendering.environment()
+        self._look = look
+        look()
         self._paths = [(compile_path(page.path), page) for page in registry.all_pages()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,12 +85,15 @@ class Pages:
 
     def _asset(self, request: Request, path: str) -> Response:
         version, _, name = path.removeprefix(f"{BASE}/assets/").partition("/")
-        asset = self._assets.by_name.get(name)
+        assets = self._look().assets
+        asset = assets.by_name.get(name)
         if asset is None or request.method not in ("GET", "HEAD"):
             return Response(status_code=404)
         # What an older or newer server of several has written into a page is not kept for long.
-        headers = {"Cache-Control": YEAR if version == self._assets.version else "no-cache"}
+        headers = {"Cache-Control": YEAR if version == assets.version else "no-cache"}
         headers |= {"Content-Type": asset.media_type, "Cross-Origin-Resource-Policy": "same-origin"}
+        if asset.own:
+            headers["Content-Security-Policy"] = OWN_POLICY
         content = asset.content
         if asset.packed and "gzip" in request.headers.get("accept-encoding", ""):
             content, headers["Content-Encoding"] = asset.packed, "gzip"
@@ -111,6 +121,7 @@ class Pages:
             upkeep=self._upkeep,
             setup_code=self._setup_code,
             form=Form(),
+            look=self._look(),
         )
         try:
             session = await sessions.find(request, services, active=not page.streams)
@@ -172,12 +183,12 @@ def _sign_in_first(visit: Visit) -> Response:
     if visit.partial or visit.page.streams or request.method not in ("GET", "HEAD"):
         text = "Your session has ended. Nothing was changed; sign in in another tab, then try again."
         return HTMLResponse(
-            rendering.render("session_ended.html", {"text": text, "login": where}), 401, headers=HEADERS
+            visit.look.render("session_ended.html", {"text": text, "login": where}), 401, headers=HEADERS
         )
     if request.scope[FOREIGN] and not sessions.secret_of(request):
         # A link from elsewhere comes without the cookie (SameSite=Strict); asked for again by a page of ours
         # it comes with it.
-        again = rendering.render("again.html", {"where": str(request.url.path) + _query(request)})
+        again = visit.look.render("again.html", {"where": str(request.url.path) + _query(request)})
         return HTMLResponse(again, headers=HEADERS)
     return RedirectResponse(where, 303, headers=HEADERS)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,10 +16,14 @@ TYPES: Final = {
     "js": "text/javascript; charset=utf-8",
     "svg": "image/svg+xml",
     "woff2": "font/woff2",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+    "ico": "image/x-icon",
 }
 """Media types by the end of the name; files of other kinds are not served."""
 
-SEALED: Final = ("woff2",)
+SEALED: Final = ("woff2", "png", "jpg", "webp")
 """Kinds that are compressed already."""
 
 
@@ -30,11 +35,13 @@ class Asset:
         media_type: of the answer.
         content: bytes.
         packed: the same, compressed by gzip; empty if that is no gain.
+        own: it is the operator's.
     """
 
     media_type: str
     content: bytes
     packed: bytes
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +61,30 @@ class Assets:
 @cache
 def load() -> Assets:
     """Read the files of the package. Blocking."""
-    found: dict[str, Asset] = {}
+    found = {
+        file.name: _asset(file.name, file.read_bytes())
+        for file in files("tidegate.web.admin").joinpath("assets").iterdir()
+        if file.name.rpartition(".")[2] in TYPES
+    }
+    return Assets(_version(found), found)
+
+
+def with_own(own: Mapping[str, bytes]) -> Assets:
+    """The files of the package with those of an operator, which take the place of what has their name."""
+    if not own:
+        return load()
+    found = load().by_name | {name: _asset(name, content, own=True) for name, content in own.items()}
+    return Assets(_version(found), found)
+
+
+def _asset(name: str, content: bytes, *, own: bool = False) -> Asset:
+    kind = name.rpartition(".")[2]
+    packed = b"" if kind in SEALED else gzip.compress(content, 9, mtime=0)
+    return Asset(TYPES[kind], content, packed, own)
+
+
+def _version(found: Mapping[str, Asset]) -> str:
     digest = hashlib.sha256()
-    for file in sorted(files("tidegate.web.admin").joinpath("assets").iterdir(), key=lambda one: one.name):
-        kind = file.name.rpartition(".")[2]
-        if kind not in TYPES:
-            continue
-        content = file.read_bytes()
-        packed = b"" if kind in SEALED else gzip.compress(content, 9, mtime=0)
-        found[file.name] = Asset(TYPES[kind], content, packed)
-        digest.update(f"{file.name} {len(content)} ".encode() + content)
-    return Assets(digest.hexdigest()[:16], found)
+    for name, asset in sorted(found.items()):
+        digest.update(f"{name} {len(asset.content)} ".encode() + asset.content)
+    return digest.hexdigest()[:16]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,13 +12,16 @@ from functools import cache
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, DictLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from tidegate.web.admin import assets_store
 
 BASE: Final = "/web/admin"
 """Path of the site."""
+
+_log = logging.getLogger(__name__)
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
@@ -102,30 +106,64 @@ def share(used: float, limit: float) -> int:
     return max(0, min(100, int(100 * used / limit))) if limit > 0 else 0
 
 
-def _asset(name: str) -> str:
-    found = assets_store.load()
-    if name not in found.by_name:
-        raise KeyError(f"no such asset: {name}")
-    return f"{BASE}/assets/{found.version}/{name}"
-
-
-def _icon(name: str, kind: str = "") -> Markup:
-    classes = Markup("ico {}").format(kind) if kind else Markup("ico")
-    return Markup('<svg class="{}" aria-hidden="true"><use href="{}#{}"></use></svg>').format(
-        classes, _asset("icons.svg"), name
-    )
-
-
 def _attribute(value: Any) -> str:
     """JSON for a data attribute; autoescape makes it safe there."""
     return json.dumps(value, separators=(",", ":"))
 
 
+class Look:
+    """Templates and files of the pages, with those of an operator in front.
+
+    Args:
+        templates: own ones by name. One that fails while it is filled in gives way to the package's.
+        files: own ones by name.
+
+    Attributes:
+        assets: every file.
+        environment: every template.
+    """
+
+    def __init__(
+        self, templates: Mapping[str, str] | None = None, files: Mapping[str, bytes] | None = None
+    ) -> None:
+        self.assets: Final = assets_store.with_own(files or {})
+        self._own: Final = dict(templates or {})
+        self.environment: Final = _environment(self._own, self.assets)
+        self._failed: set[str] = set()
+
+    def render(self, template: str, context: Mapping[str, Any]) -> str:
+        """A template with its values."""
+        if not self._own:
+            return self.environment.get_template(template).render(context)
+        try:
+            return self.environment.get_template(template).render(context)
+        except Exception as error:  # whatever the operator's text does must not shut administrators out
+            if template not in self._failed:
+                self._failed.add(template)
+                _log.error("a template of httpd.templates_path fails in %s: %s; the page is shown without it",
+                           template, error)  # fmt: skip
+        return standard().render(template, context)
+
+
 @cache
+def standard() -> Look:
+    """The look of the package."""
+    return Look()
+
+
 def environment() -> Environment:
     """The templates of the package."""
-    made = Environment(
-        loader=PackageLoader("tidegate.web.admin"),
+    return standard().environment
+
+
+def _environment(own: dict[str, str], assets: assets_store.Assets) -> Environment:
+    package = PackageLoader("tidegate.web.admin")
+    # Own templates say what is shown; they are not to reach into what they are given.
+    kind = ImmutableSandboxedEnvironment if own else Environment
+    made = kind(
+        loader=ChoiceLoader([DictLoader(own), package, PrefixLoader({"tidegate": package})])
+        if own
+        else package,
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -133,7 +171,19 @@ def environment() -> Environment:
         finalize=visible,
         auto_reload=False,
     )
-    made.globals |= {"url": url, "asset": _asset, "icon": _icon, "base": BASE, "share": share}
+
+    def asset(name: str) -> str:
+        if name not in assets.by_name:
+            raise KeyError(f"no such asset: {name}")
+        return f"{BASE}/assets/{assets.version}/{name}"
+
+    def icon(name: str, kind: str = "") -> Markup:
+        classes = Markup("ico {}").format(kind) if kind else Markup("ico")
+        return Markup('<svg class="{}" aria-hidden="true"><use href="{}#{}"></use></svg>').format(
+            classes, asset("icons.svg"), name
+        )
+
+    made.globals |= {"url": url, "asset": asset, "icon": icon, "base": BASE, "share": share}
     made.filters |= {
         "count": count,
         "size": size,
@@ -144,8 +194,3 @@ def environment() -> Environment:
         "json": _attribute,
     }
     return made
-
-
-def render(template: str, context: Mapping[str, Any]) -> str:
-    """A template with its values."""
-    return environment().get_template(template).render(context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
@@ -61,6 +61,7 @@ class Visit:
         setup_code: guards the first set-up.
         form: what was posted; empty for GET.
         session: of the administrator; None on pages that are open to all.
+        look: templates.
     """
 
     request: Request
@@ -71,6 +72,7 @@ class Visit:
     setup_code: Callable[[], str]
     form: Form
     session: sessions.SignedIn | None = None
+    look: rendering.Look = field(default_factory=rendering.standard)
 
     def with_session(self, session: sessions.SignedIn) -> Visit:
         """The same visit with another state of its session."""
@@ -148,7 +150,7 @@ class Visit:
         """
         note = "" if self.partial else self._note()
         values = {**self.common(), "note": json.loads(note) if note else None, **(context or {})}
-        response = HTMLResponse(rendering.render(template, values), status, headers=HEADERS)
+        response = HTMLResponse(self.look.render(template, values), status, headers=HEADERS)
         if note:
             sessions.forget(self.request, response, NOTE)
         return response
