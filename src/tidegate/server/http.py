@@ -11,23 +11,20 @@ from typing import TYPE_CHECKING, Final, Literal
 from fastapi import FastAPI
 
 from tidegate.config.load import Loaded
-from tidegate.config.schema.httpd import HttpBinding as BindingSection
 from tidegate.config.secret_files import read_secret
-from tidegate.doors.common.admission import AdmissionLimits
 from tidegate.doors.common.door import Apply
-from tidegate.doors.http.door import CertificateFiles, HttpBinding, HttpDoor
-from tidegate.doors.http.edge import EdgeOptions
-from tidegate.doors.http.listener import HttpLimits
+from tidegate.doors.http.door import HttpDoor
 from tidegate.errors import ConfigError
 from tidegate.identity.admins import AdminLogin
 from tidegate.identity.htpasswd import HtpasswdFile
-from tidegate.model.address_list import AddressList
 from tidegate.model.geography import nowhere
 from tidegate.packages import load_beside
 from tidegate.server import wiring
 from tidegate.server.administration import ScansInTurn, administration
 from tidegate.server.doors import Composition, InstalledDoor
+from tidegate.server.http_bindings import bindings
 from tidegate.server.inspectors import quarantine_host
+from tidegate.server.look import look_of
 from tidegate.web import site
 from tidegate.web.api import application as api
 from tidegate.web.api.backups import Backups
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
     from tidegate.hooks.rehearsing import HookAnswers
     from tidegate.model import Account, Peer
     from tidegate.web.admin.application import Pages
-    from tidegate.web.admin.brand import Brand
-    from tidegate.web.admin.rendering import Look
     from tidegate.web.v1.application import OldApi
 
 _KINDS: Final[tuple[Literal["admin", "user"], ...]] = ("admin", "user")
@@ -231,98 +226,6 @@ class RestApi:
         file = HtpasswdFile(loaded.resolve(name), self._composition.identity.passwords)
         await asyncio.to_thread(file.load)
         return file
-
-
-def bindings(loaded: Loaded) -> tuple[HttpBinding, ...]:
-    """Bindings of `httpd` that are on."""
-    return tuple(
-        HttpBinding(
-            label=f"httpd.bindings[{index}]",
-            address=binding.address,
-            port=binding.port,
-            tls=_certificate(loaded, binding),
-            edge=_edge(loaded, binding),
-            limits=_limits(loaded, binding),
-        )
-        for index, binding in enumerate(loaded.settings.httpd.bindings)
-        if binding.port
-    )
-
-
-def _certificate(loaded: Loaded, binding: BindingSection) -> CertificateFiles | None:
-    if not binding.enable_https:
-        return None
-    return CertificateFiles(
-        loaded.resolve(binding.certificate_file),
-        loaded.resolve(binding.certificate_key_file),
-        binding.min_tls_version,
-    )
-
-
-def _edge(loaded: Loaded, binding: BindingSection) -> EdgeOptions:
-    parts = site.Parts(
-        rest=binding.enable_rest_api,
-        description=binding.render_openapi,
-        admin=binding.enable_web_admin,
-        metrics=binding.enable_metrics,
-        old=binding.enable_rest_api_v1,
-    )
-    return EdgeOptions(
-        serves=parts.serves,
-        binding=parts,
-        shown_parameters=api.SHOWN_PARAMETERS,
-        proxies=AddressList(binding.proxy_allowed),
-        header=binding.client_ip_proxy_header.lower(),
-        depth=binding.client_ip_header_depth,
-        max_body=loaded.settings.httpd.max_request_size,
-    )
-
-
-def _limits(loaded: Loaded, binding: BindingSection) -> HttpLimits:
-    httpd = loaded.settings.httpd
-    return HttpLimits(
-        AdmissionLimits(
-            connections=httpd.max_connections,
-            per_source=httpd.max_connections_per_source,
-            exempt=AddressList(binding.proxy_allowed),
-            make_room=True,
-        ),
-        head_seconds=float(httpd.head_timeout),
-        proxied=binding.proxy_mode == 1,
-    )
-
-
-async def look_of(loaded: Loaded) -> Look | None:
-    """The look of the pages with the operator's own templates and files; None if there are none.
-
-    Raises:
-        ConfigError: one of them cannot be used.
-    """
-    httpd = loaded.settings.httpd
-    if not (httpd.templates_path or httpd.static_files_path):
-        return None
-    return await asyncio.to_thread(_own_look, loaded)
-
-
-def _own_look(loaded: Loaded) -> Look:
-    look, brand = own_brand(loaded)
-    for note in brand.notes:
-        _log.warning("%s", note)
-    return look
-
-
-def own_brand(loaded: Loaded) -> tuple[Look, Brand]:
-    """The operator's own templates and files. Blocking.
-
-    Raises:
-        ConfigError: one of them cannot be used.
-    """
-    from tidegate.web.admin.brand import own_look
-
-    httpd = loaded.settings.httpd
-    return own_look(
-        *(loaded.resolve(name) if name else None for name in (httpd.templates_path, httpd.static_files_path))
-    )
 
 
 async def signing_key(loaded: Loaded) -> bytes | None:
