@@ -15,7 +15,7 @@ from tests.support.web_world import settings, web_world
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
 from tidegate.errors import ConfigError
-from tidegate.server.look import look_of
+from tidegate.server.http import look_of
 from tidegate.web.admin.visit import POLICY
 
 BRAND = """{% macro name() %}Harbour and Sons{% endmacro %}

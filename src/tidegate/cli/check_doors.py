@@ -167,7 +167,7 @@ def http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         except ConfigError as error:
             problems += error.problems
     if section.templates_path or section.static_files_path:
-        from tidegate.server.look import own_brand
+        from tidegate.server.http import own_brand
 
         try:
             _, brand = own_brand(loaded)

@@ -24,7 +24,6 @@ from tidegate.server.administration import ScansInTurn, administration
 from tidegate.server.doors import Composition, InstalledDoor
 from tidegate.server.http_bindings import bindings
 from tidegate.server.inspectors import quarantine_host
-from tidegate.server.look import look_of
 from tidegate.web import site
 from tidegate.web.api import application as api
 from tidegate.web.api.backups import Backups
@@ -35,6 +34,8 @@ if TYPE_CHECKING:
     from tidegate.hooks.rehearsing import HookAnswers
     from tidegate.model import Account, Peer
     from tidegate.web.admin.application import Pages
+    from tidegate.web.admin.brand import Brand
+    from tidegate.web.admin.rendering import Look
     from tidegate.web.v1.application import OldApi
 
 _KINDS: Final[tuple[Literal["admin", "user"], ...]] = ("admin", "user")
@@ -226,6 +227,39 @@ class RestApi:
         file = HtpasswdFile(loaded.resolve(name), self._composition.identity.passwords)
         await asyncio.to_thread(file.load)
         return file
+
+
+async def look_of(loaded: Loaded) -> Look | None:
+    """The look of the pages with the operator's own templates and files; None if there are none.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    httpd = loaded.settings.httpd
+    if not (httpd.templates_path or httpd.static_files_path):
+        return None
+    return await asyncio.to_thread(_own_look, loaded)
+
+
+def _own_look(loaded: Loaded) -> Look:
+    look, brand = own_brand(loaded)
+    for note in brand.notes:
+        _log.warning("%s", note)
+    return look
+
+
+def own_brand(loaded: Loaded) -> tuple[Look, Brand]:
+    """The operator's own templates and files. Blocking.
+
+    Raises:
+        ConfigError: one of them cannot be used.
+    """
+    from tidegate.web.admin.brand import own_look
+
+    httpd = loaded.settings.httpd
+    return own_look(
+        *(loaded.resolve(name) if name else None for name in (httpd.templates_path, httpd.static_files_path))
+    )
 
 
 async def signing_key(loaded: Loaded) -> bytes | None:

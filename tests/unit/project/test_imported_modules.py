@@ -56,7 +56,7 @@ REST: Final = {
 """The REST API besides; FastAPI itself asks for the interface of OpenTelemetry, Starlette and uvicorn for
 python_multipart and a2wsgi where they are installed."""
 
-OURS: Final = {"--version": 16, "serve": 404, "serve, both doors": 470, "portable": 385}
+OURS: Final = {"--version": 16, "serve": 404, "serve, both doors": 471, "portable": 385}
 """Modules of Tidegate."""
 
 LISTENING: Final = """
