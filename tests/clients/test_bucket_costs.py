@@ -100,7 +100,7 @@ async def world(
     with fault_proxy(seaweedfs_server.endpoint) as proxy:
         options = seaweedfs_server.options(name, key_prefix="u/", endpoint=proxy.endpoint)
         storage = {"provider": "s3", "s3config": options}
-        async with web_world(tmp_path, ssh=True, storage={"attribute_seconds": 30}) as world:
+        async with web_world(tmp_path, ssh=True, storage={"objects": {"attribute_seconds": 30}}) as world:
             user = world.user("u", password="a password of u", filesystem=storage)
             answer = await world.client.post("/api/v2/users", json=user)
             assert answer.status_code == 201, answer.text
