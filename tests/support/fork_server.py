@@ -62,8 +62,8 @@ def clone() -> int:
     return int(pid)
 
 
-def serve(link: socket.socket) -> list[str]:
-    """Answer requests until the test ends. Returns in each new process, with its arguments."""
+def serve(link: socket.socket) -> tuple[str, list[str]]:
+    """Answer requests until the test ends. Returns in each new process: what it runs first, and its arguments."""
     while True:
         text, files, _, _ = socket.recv_fds(link, REQUEST_BYTES, 3)
         if not text:
@@ -80,7 +80,7 @@ def serve(link: socket.socket) -> list[str]:
             tempfile.tempdir = None  # found again, by the new environment
             os.chdir(request["directory"])
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            return [str(argument) for argument in request["arguments"]]
+            return request["first"], [str(argument) for argument in request["arguments"]]
         for file in files:
             os.close(file)
         link.send(str(pid).encode())
@@ -93,7 +93,12 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     load()
     link.send(b"ready")
-    sys.argv = ["-c", *serve(link)]
+    first, arguments = serve(link)
+    sys.argv = ["-c", *arguments]
+    if first:
+        import importlib
+
+        importlib.import_module(first).main()
     from tidegate.cli.main import main as command
 
     command()
@@ -143,9 +148,13 @@ FORK_SERVER: Final = ForkServer()
 
 
 class Forked(subprocess.Popen[Any]):
-    """`subprocess.Popen` of ``tidegate`` with these arguments, forked where that can be done."""
+    """`subprocess.Popen` of ``tidegate`` with these arguments, forked where that can be done.
 
-    def __init__(self, arguments: Sequence[str], **options: Any) -> None:
+    With `first`, the ``main()`` of that module runs before, with the same arguments.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, first: str = "", **options: Any) -> None:
+        self._first = first
         super().__init__([*COMMAND, *map(str, arguments)], **options)
 
     def _execute_child(self, args: Sequence[str], *rest: Any) -> None:
@@ -154,6 +163,7 @@ class Forked(subprocess.Popen[Any]):
         plain = not any(rest[at] for at in (0, 1, 3, 6, 8)) and plain_ids(rest[16:])
         same = of_python(env) == of_python(os.environ)  # such as another PYTHONPATH
         if not (plain and same and SYS_CLONE is not None and sys.platform == "linux"):
+            assert not self._first, "nothing else can be run here"
             super()._execute_child(args, *rest)  # type: ignore[misc]
             return
         files = [
@@ -161,6 +171,7 @@ class Forked(subprocess.Popen[Any]):
             for own, default in zip((pipes[0], pipes[3], pipes[5]), (0, 1, 2), strict=True)
         ]
         request = {
+            "first": self._first,
             "arguments": list(args[len(COMMAND) :]),
             "environment": dict(env),
             "directory": os.fspath(cwd) if cwd is not None else os.getcwd(),

@@ -9,15 +9,19 @@ import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from pathlib import Path
 
+from tests.support.fork_server import COMMAND, Forked
+from tests.support.guide_session import CLIENT
 from tests.support.guide_text import Step, differences
 from tests.support.ports import free_port
 
@@ -72,6 +76,8 @@ class GuideShell:
             "sftp.example.org": "127.0.0.1",
         }
         self._services: list[subprocess.Popen[bytes]] = []
+        self._socket = tempfile.TemporaryDirectory(prefix="tg-")  # an address of a socket has 107 bytes
+        self._address = f"{self._socket.name}/session"
         self._prepare()
         self._start()
 
@@ -80,7 +86,13 @@ class GuideShell:
             (self.place / folder).mkdir(parents=True)
         for name in ("Makefile", "pyproject.toml", "constraints.txt"):
             shutil.copy(ROOT / name, self.home / name)
-        own = f'exec {sys.executable} -c "from tidegate.cli.main import main; main()" "$@"\n'
+        client = self.place / "client.py"
+        client.write_text(CLIENT)
+        own = (  # what serves is to get the signals that the page sends it: it is started as it is
+            f'case " $* " in *" serve "*|*" portable "*) exec {shlex.join(COMMAND)} "$@";; esac\n'
+            f'[ "$PYTHONPATH" = {shlex.quote(os.environ.get("PYTHONPATH", ""))} ] || exec {shlex.join(COMMAND)} "$@"\n'
+            f'exec {sys.executable} -I -S {client} {self._address} "$@"\n'
+        )
         scripts = {
             "bin/tidegate": own,
             "tidegate/.venv/bin/tidegate": own,
@@ -120,15 +132,15 @@ class GuideShell:
     def _start(self) -> None:
         self._terminal, end = pty.openpty()
         fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, WIDTH, 0, 0))
-        reading, self._commands = os.pipe()
+        commands = self.place / "commands"
+        os.mkfifo(commands)
         # The shell leads a session of its own, whose terminal this is: programs ask for passwords there.
-        script = f"exec 9<&{reading} {reading}<&-\n{LOOP}" if reading != 9 else LOOP
-        self._shell = subprocess.Popen(
-            ["setsid", "-c", "-w", "bash", "--norc", "--noprofile", "-c", script],
-            cwd=self.home, env=self.environ, stdin=end, stdout=end, stderr=end, pass_fds=(reading,),
+        self._shell = Forked(
+            [self._address, f"exec 9<{shlex.quote(str(commands))}\n{LOOP}"], first="tests.support.guide_session",
+            cwd=self.home, env=self.environ, stdin=end, stdout=end, stderr=end,
         )  # fmt: skip
+        self._commands = os.open(commands, os.O_WRONLY)
         os.close(end)
-        os.close(reading)
 
     # -- steps -------------------------------------------------------------------------------------------
 
@@ -246,3 +258,4 @@ class GuideShell:
                 os.killpg(process.pid, signal.SIGKILL) if process in self._services else process.kill()
                 process.wait()
         os.close(self._terminal)
+        self._socket.cleanup()
