@@ -15,7 +15,7 @@ from tests.support.web_world import WebWorld, web_world
 from tidegate.accounts.storage_changes import StorageChanges
 from tidegate.errors import Conflict, Locked, LoginRefused, ProviderUnavailable, StorageFailed
 from tidegate.model import Peer, Principal, Protocol, VPath
-from tidegate.relocation import moves
+from tidegate.relocation import work
 from tidegate.vfs.files.attached import holding
 from tidegate.vfs.session import Session
 
@@ -208,14 +208,14 @@ async def test_sessions_end_and_logins_are_refused_while_it_is_held(
 ) -> None:
     home = await add(world)
     reached, go_on = asyncio.Event(), asyncio.Event()
-    real = moves.verify
+    real = work.verify
 
     async def waiting(*args: Any, **more: Any) -> None:
         reached.set()
         await go_on.wait()
         await real(*args, **more)
 
-    monkeypatch.setattr(moves, "verify", waiting)
+    monkeypatch.setattr(work, "verify", waiting)
     session = await login(world)
     await start(world, home_dir=str(world.home / "files/new"))
     async with asyncio.timeout(10):
@@ -322,14 +322,14 @@ async def test_properties_and_locks_follow_a_home(world: WebWorld, monkeypatch: 
             await put(store, "/sub/deep/none", b"other")
             await store.locks.refresh(VPath("/sub"), held.token, 300)
 
-    real = moves.verify
+    real = work.verify
 
     async def fails(*args: Any, **more: Any) -> None:
         await real(*args, **more)
         raise StorageFailed("of the test")
 
     with monkeypatch.context() as patched:
-        patched.setattr(moves, "verify", fails)
+        patched.setattr(work, "verify", fails)
         await start(world, home_dir=str(new), filesystem=CRYPT)
         assert (await ended(world))["state"] == "failed"
     session = await login(world)
@@ -397,7 +397,7 @@ async def test_copies_that_somebody_made_their_home_are_not_removed(
         raise Conflict("of the test")
 
     with monkeypatch.context() as patched:
-        patched.setattr(moves, "verify", fails)
+        patched.setattr(work, "verify", fails)
         await start(world, home_dir=str(new))
         assert (await ended(world))["state"] == "failed"
     changed = {**await record(world), "home_dir": str(new)}
@@ -412,7 +412,7 @@ async def test_a_copy_that_somebody_removed_is_made_again(
 ) -> None:
     home = await add(world)
     new = world.home / "files" / "new"
-    real = moves.verify
+    real = work.verify
     took: list[Path] = []
 
     async def verify(*args: Any, **more: Any) -> None:
@@ -421,7 +421,7 @@ async def test_a_copy_that_somebody_removed_is_made_again(
             took[0].unlink()
         await real(*args, **more)
 
-    monkeypatch.setattr(moves, "verify", verify)
+    monkeypatch.setattr(work, "verify", verify)
     move = await moved(world, home_dir=str(new))
     assert move["copied_files"] == 4
     assert tree(new).keys() == tree(home).keys()

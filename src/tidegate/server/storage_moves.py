@@ -13,7 +13,8 @@ from tidegate.accounts.actor import Channel, operator
 from tidegate.cluster.registry import LiveConnection
 from tidegate.errors import TidegateError
 from tidegate.model import OtherProtocol, Peer
-from tidegate.relocation.moves import Move, Moves
+from tidegate.relocation.move import Move
+from tidegate.relocation.moves import Moves
 from tidegate.server.administration import ScansInTurn, administration
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tidegate.web.api.paging import Name, folded
 from tidegate.web.api.routes import BASE
 
 if TYPE_CHECKING:
-    from tidegate.relocation.moves import Move, Wish
+    from tidegate.relocation.move import Move, Wish
 
 router = APIRouter(prefix=BASE, tags=["storage"])
 
@@ -101,7 +101,7 @@ async def remove_old_folder(services: With, who: ManageFolders, ip: Ip, name: Na
 
 
 async def _wish(request: Request) -> Wish:
-    from tidegate.relocation.moves import Wish
+    from tidegate.relocation.move import Wish
 
     given = await read_model(request, schemas.StorageMoveWish)
     places = {"home_dir": given.home_dir, "mapped_path": given.mapped_path}
