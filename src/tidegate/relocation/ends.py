@@ -37,7 +37,7 @@ async def locate(sessions: VfsSessions, move: Move, record: Account | Folder) ->
 async def open_ends(
     sessions: VfsSessions, move: Move, record: Account | Folder, *, opens_target: bool = True
 ) -> AsyncIterator[Route]:
-    """The storage of both ends, open in the block; with `opens_target` False the new one is only described."""
+    """The storage of both ends, open in the block; without `opens_target` the new one is described only."""
     account = record if isinstance(record, Account) else None
     uid, gid = (account.uid or None, account.gid or None) if account is not None else (None, None)
     target = spec_of(record, move.note.after)
