@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What moves do: copy, hold, compare, switch, release, remove.
+"""The work of moves: copy, hold, compare, switch, release, remove.
 
 Until the switch the old storage counts, whatever happens: an error, a stop or a crash releases the account,
 and what was copied waits for the next run. The switch is one change of the record.
