@@ -95,6 +95,7 @@ class LineFilter:
         path: part of a path, without regard to case.
         since: first time, as lines write it.
         until: last time, likewise.
+        begins: sender of the line before which there is no other.
         own: accounts whose lines may be seen; lines without an account are not seen then. None is no limit.
     """
 
@@ -109,6 +110,7 @@ class LineFilter:
     path: str = ""
     since: str = ""
     until: str = ""
+    begins: str = ""
     own: frozenset[str] | None = None
 
 

@@ -68,15 +68,23 @@ class _Budget:
     deadline: float
     stopped: Callable[[], bool]
     since: str
+    begins: str
     lines: list[LogLine] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     searched_to: str = ""
     passed: bool = False
+    begun: bool = False
+
+    def add(self, line: LogLine) -> None:
+        """A line was found."""
+        self.lines.append(line)
+        self.begun = self.begun or (self.begins != "" and line.text("sender") == self.begins)
 
     def spent(self) -> bool:
         """True if the search has to end."""
         return (
             self.passed
+            or self.begun
             or len(self.lines) >= self.limit
             or self.left <= 0
             or time.monotonic() > self.deadline
@@ -88,7 +96,7 @@ class _Budget:
         self.left -= len(block)
         if found := first_time(block):
             self.searched_to = min(self.searched_to or found, found)
-            self.passed = found < self.since
+            self.passed = self.passed or found < self.since
 
 
 class LogReader:
@@ -129,7 +137,9 @@ class LogReader:
             ValueError: the cursor is none, or the filter has no address where it should have one.
         """
         name, place = _read_cursor(cursor)
-        budget = _Budget(limit, most, time.monotonic() + seconds, stopped, earlier(wanted.since))
+        budget = _Budget(
+            limit, most, time.monotonic() + seconds, stopped, earlier(wanted.since), wanted.begins
+        )
         matcher = Matcher(wanted)
         if self.path is None:
             return self._in_memory(matcher, place if name == MEMORY else None, budget)
@@ -153,10 +163,10 @@ class LogReader:
                 if name and file.name != name:
                     continue
                 end, name = place if name else None, ""
-                if at and budget.spent() and not budget.passed:
-                    return _found(budget, file.name, _whole(file) if end is None else end, more=True)
-                if budget.passed:
+                if budget.passed or budget.begun:
                     break
+                if at and budget.spent():
+                    return _found(budget, file.name, _whole(file) if end is None else end, more=True)
                 if until and file.first > until:
                     continue
                 at, last = file.name, _search_file(file, matcher, end, until, budget)
@@ -166,13 +176,13 @@ class LogReader:
                 budget.passed = budget.passed or bool(file.first and file.first < budget.since)
         if name:
             budget.notes.append("the lines before these were removed meanwhile")
-        return _found(budget, at, last, more=left and not budget.passed)
+        return _found(budget, at, last, more=left)
 
 
 def _found(budget: _Budget, name: str, place: int, *, more: bool) -> Found:
     return Found(
         lines=tuple(budget.lines),
-        cursor=f"{name}:{place}" if more and not budget.passed else "",
+        cursor=f"{name}:{place}" if more and not budget.passed and not budget.begun else "",
         searched_to=budget.searched_to,
         notes=tuple(budget.notes),
     )
@@ -284,10 +294,12 @@ def _backwards(read: Read, end: int, matcher: Matcher, budget: _Budget, base: in
         budget.looked_at(block)
         if matcher.may_hold(block):
             for place, line in reversed(list(_lines(offset, block))):
+                if budget.begun:
+                    return base
                 if len(budget.lines) >= budget.limit:
                     return base + place + len(line)
                 if (found := matcher.parsed(base + place, line)) is not None:
-                    budget.lines.append(found)
+                    budget.add(found)
         if budget.spent():
             return base + offset
     return base
@@ -313,7 +325,9 @@ def _packed(file: _File, matcher: Matcher, end: int, budget: _Budget) -> int:
         budget.notes.append(f"{file.path.name} holds more than {most} MiB; only its beginning was read")
     except OSError as error:
         budget.notes.append(f"{file.path.name} cannot be read to its end: {error.strerror or error}")
-    budget.lines.extend(reversed(kept))
+    for found in reversed(kept):
+        if not budget.begun:
+            budget.add(found)
     oldest = kept[0].time if dropped and kept else file.first
     budget.searched_to = min(budget.searched_to or oldest, oldest)
     return kept[0].place if dropped else 0

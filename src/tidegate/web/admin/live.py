@@ -15,7 +15,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
 
 from tidegate.cluster.registry import LiveConnection
 from tidegate.errors import TidegateError
@@ -174,6 +175,17 @@ class Sampler:
     def state(self) -> State:
         """The state of the server as it was sampled last."""
         return _judged(self.figures)
+
+    def head(self, figures: Figures) -> dict[str, Any]:
+        """The part of a stream's frame that every page shows: time and state."""
+        state = self.state()
+        return {
+            "time": datetime.fromtimestamp(figures.at, UTC).strftime("%H:%M:%S"),
+            "level": state.level,
+            "text": state.text,
+            "title": state.title,
+            "more": state.more,
+        }
 
     @property
     def _watched(self) -> bool:

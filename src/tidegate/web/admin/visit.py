@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tidegate.accounts.actor import Actor, Channel
 from tidegate.accounts.administrators import EVERYTHING
-from tidegate.errors import Denied
+from tidegate.errors import Denied, TidegateError
 from tidegate.model import Admin, http_scope
 from tidegate.web.admin import rendering, sessions
 from tidegate.web.admin.forms import Form
@@ -122,6 +122,14 @@ class Visit:
         """Names of the accounts that the administrator may see; None for all."""
         role = self.who.role
         return frozenset(await self.services.provider.role_users(role)) if role else None
+
+    async def still(self) -> Visit | None:
+        """The visit as it is now, for what goes on; None if the session has ended. Asking is no use of it."""
+        try:
+            session = await sessions.find(self.request, self.services, active=False)
+        except TidegateError:
+            return self  # the provider is away; what was allowed a moment ago stays
+        return None if session is None else self.with_session(session)
 
     # -- what they sent ----------------------------------------------------------------------------------
 

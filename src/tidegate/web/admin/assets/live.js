@@ -1,9 +1,9 @@
-// The stream of live figures, for pages that show any: one for the page, closed while nobody looks.
+// The stream of what is live, for pages that show any: one for the page, closed while nobody looks.
 "use strict";
 (() => {
   const { $, base } = window.tidegate;
   const hold = $("[data-hold]"), text = $("[data-live-state]"), dot = $("[data-live-dot]");
-  let source = null, held = false, wait = 1000, last = "", hiding = 0, show = () => {};
+  let source = null, held = false, wait = 1000, last = "", hiding = 0, show = () => {}, path = () => "/live";
 
   const put = (node, value) => { if (node && node.textContent !== value) node.textContent = value; };
   const frame = (given) => {
@@ -18,7 +18,7 @@
   const close = () => { source?.close(); source = null; };
   const open = () => {
     if (source || held || document.hidden) return;
-    source = new EventSource(`${base}/live`);
+    source = new EventSource(base + path());
     source.onmessage = (event) => { wait = 1000; frame(JSON.parse(event.data)); };
     source.addEventListener("ended", () => { close(); held = true; dot.className = "dot off"; put(text, "your session has ended; load the page to sign in"); });
     source.onerror = () => {
@@ -39,6 +39,6 @@
     clearTimeout(hiding);
     if (document.hidden) hiding = setTimeout(close, 30000); else open();
   });
-  window.tidegate.live = (given) => { show = given; open(); };
+  window.tidegate.live = (given, stream = path) => { show = given; path = stream; open(); };
   window.tidegate.put = put;
 })();

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from tidegate.cluster.registry import LiveConnection
 from tidegate.errors import NotFound
+from tidegate.logs.filters import connection_of
 from tidegate.web.admin.connection_rows import ROWS, Found, find, row_of
 from tidegate.web.admin.pages.explain import refusal_row
 from tidegate.web.admin.registry import Nav, Page
@@ -94,8 +95,13 @@ def _chips(found: Found, text: str, only: str) -> list[dict[str, Any]]:
 
 
 async def show_one(visit: Visit) -> Response:
-    """One connection: facts, transfers, what it was refused."""
-    one = await _find(visit)
+    """One connection: facts, transfers, what it was refused; of one that has ended its story."""
+    try:
+        one = await _find(visit)
+    except NotFound:
+        if visit.services.log is None or not visit.may("view_events"):
+            raise
+        return visit.go("logs", "connections", connection_of(visit.name("id")))
     figures = await visit.sampler.fresh()
     moving = [row for row in figures.rows if row.connection_id == one.peer.connection_id]
     refused = [
@@ -108,6 +114,7 @@ async def show_one(visit: Visit) -> Response:
         "refusals": refused[:REFUSALS] if visit.may("view_events") else None,
         "others": max(visit.services.registry.count(one.username) - 1, 0),
         "closes": visit.may("close_conns"),
+        "story": visit.services.log is not None and visit.may("view_events"),
     }
     return visit.html("connection.html", context)
 

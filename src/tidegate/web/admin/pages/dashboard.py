@@ -6,14 +6,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.responses import Response, StreamingResponse
 
-from tidegate.errors import OutsideBusy, TidegateError
+from tidegate.errors import OutsideBusy
 from tidegate.metrics.recent import Refusal
-from tidegate.web.admin import sessions
 from tidegate.web.admin.live import Figures, Item, Sampler
 from tidegate.web.admin.pages.explain import refusal_row
 from tidegate.web.admin.registry import Nav, Page, all_pages
@@ -122,14 +120,7 @@ def _frame(sampler: Sampler, sight: Sight, figures: Figures, *, curves: bool = F
         figures: of the sample.
         curves: the hour's curves too.
     """
-    state = sampler.state()
-    frame: dict[str, Any] = {
-        "time": datetime.fromtimestamp(figures.at, UTC).strftime("%H:%M:%S"),
-        "level": state.level,
-        "text": state.text,
-        "title": state.title,
-        "more": state.more,
-    }
+    frame = sampler.head(figures)
     if sight.status:
         directions = [row.direction for row in figures.rows]
         points, refusals = list(sampler.curves), figures.refusals
@@ -238,7 +229,7 @@ async def stream(visit: Visit) -> Response:
             while room and (figures := await sampler.next()) is not None:
                 ticks += 1
                 if ticks % CHECK_TICKS == 0:
-                    fresh = await _still(visit)
+                    fresh = await visit.still()
                     if fresh is None:
                         yield b"event: ended\ndata: {}\n\n"
                         return
@@ -251,15 +242,6 @@ async def stream(visit: Visit) -> Response:
 
     headers = {**HEADERS, "X-Accel-Buffering": "no"}
     return StreamingResponse(frames(), media_type="text/event-stream", headers=headers)
-
-
-async def _still(visit: Visit) -> Visit | None:
-    """The visit as it is now; None if the session has ended."""
-    try:
-        session = await sessions.find(visit.request, visit.services, active=False)
-    except TidegateError:
-        return visit  # the provider is away; what was allowed a moment ago stays
-    return None if session is None else visit.with_session(session)
 
 
 PAGES: Final = (

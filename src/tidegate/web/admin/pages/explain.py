@@ -10,6 +10,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from tidegate.errors import InvalidArgument, InvalidPath, NotFound, TidegateError
+from tidegate.logs.filters import connection_of
 from tidegate.metrics.recent import Refusal
 from tidegate.model import Intent
 from tidegate.model.program import ProgramUse
@@ -42,14 +43,32 @@ DOOR_NAMES: Final = (("SSH", "SSH"), ("FTP", "FTP"), ("DAV", "WebDAV"), ("HTTP",
 
 
 def refusal_row(visit: Visit, one: Refusal) -> dict[str, Any]:
-    """A refusal for a list, with the link that explains it; empty where the administrator may not ask."""
-    link = ""
-    if one.username and one.intent and visit.may("view_users"):
-        query = {"user": one.username, "op": one.intent, "path": one.path, "ip": one.ip}
-        link = url("explain", **query, protocol=one.protocol)
-    elif not one.intent and visit.may("view_defender"):
-        link = url("explain", "connect", ip=one.ip, protocol=FAMILIES.get(one.protocol, ""))
-    return {"one": one, "when": moment(one.at), "exact": exact(one.at), "why": link}
+    """A refusal for a list, with links to what explains it and to the story of its connection."""
+    link = why_link(visit, one.intent, user=one.username, ip=one.ip, protocol=one.protocol, path=one.path)
+    told = one.connection_id and visit.services.log is not None and visit.may("view_events")
+    story = url("logs", "connections", connection_of(one.connection_id)) if told else ""
+    return {"one": one, "when": moment(one.at), "exact": exact(one.at), "why": link, "story": story}
+
+
+def why_link(
+    visit: Visit, intent: str, *, user: str, ip: str, protocol: str, path: str = "", method: str = ""
+) -> str:
+    """The page that explains a refusal; empty where the administrator may not ask.
+
+    Args:
+        visit: of the administrator.
+        intent: word that `explain --op` takes; empty if a connection was refused.
+        user: name of the account.
+        ip: address of the client.
+        protocol: of the door.
+        path: that it was about.
+        method: of a login.
+    """
+    if user and intent and visit.may("view_users"):
+        return url("explain", user=user, op=intent, path=path, ip=ip, protocol=protocol, method=method)
+    if not intent and ip and visit.may("view_defender"):
+        return url("explain", "connect", ip=ip, protocol=FAMILIES.get(protocol, ""))
+    return ""
 
 
 # -- an act of a user ----------------------------------------------------------------------------------------
