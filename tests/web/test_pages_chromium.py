@@ -11,8 +11,8 @@ import contextlib
 import json
 import re
 import subprocess
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +22,17 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from tests.support.accounts import ED25519
 from tests.support.doors import port_of, services_of
 from tests.support.live_connections import Moving, connect
+from tests.support.log_world import WrittenLog
 from tests.support.needs import absent, program
 from tests.support.ssh_world import SSH
 from tests.support.web_world import PASSWORD, WebWorld, web_world
 
 from tidegate.accounts.actor import Actor, Channel
 from tidegate.errors import AlreadyExists
+from tidegate.events import kinds
+from tidegate.model.action import Action
 from tidegate.model.listed import ListKind
+from tidegate.model.origin import Origin
 from tidegate.store.deliveries import Delivery
 from tidegate.store.documents import decode_account
 from tidegate.web.admin.registry import all_pages
@@ -86,8 +90,11 @@ async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
     chromium = program("chromium") or absent("chromium")
     home = tmp_path_factory.mktemp("pages")
     users = {"users_base_dir": str(home / "homes")}
+    log = WrittenLog(home / "tidegate.log")
+    for event in story():
+        log.event(event)
     async with (
-        web_world(home, ssh=True, first=False, data_provider=users) as world,
+        web_world(home, ssh=True, first=False, log=log.reader, data_provider=users) as world,
         async_playwright() as playwright,
     ):
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -106,6 +113,18 @@ async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
         yield made
         await browser.close()
         assert made.complaints == []
+
+
+def story() -> Iterator[kinds.Event]:
+    """What happens on a connection `axe`."""
+    came = Origin("axe", "", "SSH", "192.0.2.7", "192.0.2.1:22", "192.0.2.7:5000")
+    at = replace(came, username="axe", protocol="SFTP", connection_id="axe_0")
+    yield kinds.Connected(origin=came)
+    yield kinds.LoggedIn(origin=replace(came, username="axe"), method="publickey", encrypted=True)
+    yield kinds.Transferred(at, 0, Action.UPLOAD, "ok", f"/in/{'long' * 60}/{EVIL}", "", 5_000_000, 2.0)
+    yield kinds.Refused(
+        origin=at, intent="upload", virtual_path="/out/x", rule="permissions[/out]", text=EVIL
+    )
 
 
 async def add(desk: Desk, name: str, **more: Any) -> None:

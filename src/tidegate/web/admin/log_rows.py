@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -109,7 +110,7 @@ def log_row(visit: Visit, line: LogLine) -> LogRow:
     user = line.text("username")
     return LogRow(
         key=key_of(line),
-        time=line.time[11:23] or "no time",
+        time=clock(line),
         exact=line.time,
         level=level or "unknown",
         tone=TONES.get(level, ""),
@@ -134,6 +135,14 @@ def log_row(visit: Visit, line: LogLine) -> LogRow:
 def key_of(line: LogLine) -> str:
     """A digest of a line, by which a script knows it again."""
     return blake2b(line.raw.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def clock(line: LogLine, *, now: float | None = None) -> str:
+    """The time of the day of a line; with the date, and without thousandths, if that is not today's."""
+    if not line.time:
+        return "no time"
+    today = datetime.fromtimestamp(time.time() if now is None else now, UTC).strftime("%Y-%m-%d")
+    return line.time[11:23] if line.time[:10] == today else line.time[:19].replace("T", " ")
 
 
 def seconds_of(line: LogLine) -> float:
