@@ -116,7 +116,7 @@ async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
 
 
 def story() -> Iterator[kinds.Event]:
-    """What happens on a connection `axe`."""
+    """Events of a connection `axe`."""
     came = Origin("axe", "", "SSH", "192.0.2.7", "192.0.2.1:22", "192.0.2.7:5000")
     at = replace(came, username="axe", protocol="SFTP", connection_id="axe_0")
     yield kinds.Connected(origin=came)

@@ -71,7 +71,7 @@ async def attack(person: Person) -> None:
 
 
 async def read(page: Page, person: Person) -> None:
-    """What an administrator does who looks for a refusal: the row comes live, its story, the reason."""
+    """An administrator looks for a refusal: the row comes live, its story, the reason."""
     row = page.locator("[data-lines] tr", has_text="Upload refused").first
     await row.wait_for()
     text = await row.inner_text()

@@ -34,6 +34,8 @@ MAX_SECONDS: Final = 1.5
 """seconds that one search takes; a compressed file that was begun is read to its end"""
 MAX_FILES: Final = 1_000
 """files that are looked at, the newest"""
+LOOKS: Final = 5
+"""looks at the names of files until two of them agree"""
 ORDER_SECONDS: Final = 60
 """seconds by which a line may stand before an older one"""
 MEMORY: Final = "memory"
@@ -238,24 +240,60 @@ class _File:
 
 def _files(path: Path) -> Iterator[_File]:
     """Files of the log that have lines, the newest first. Each has to be closed by who gets it."""
-    seen: set[tuple[int, int]] = set()
-    current = _opened(path)  # first: a rotation in between makes it one of the others
-    others = [file for file in reversed(backups_of(path)) if not _unfinished(file)]
+    seen: set[str] = set()
+    current, others = _at_rest(path)
     for name in [None, *others[:MAX_FILES]]:
         file = current if name is None else _opened(name) or _opened(name.with_name(f"{name.name}.gz"))
         if file is None:
             continue
-        status = os.fstat(file.fd)
-        key = status.st_dev, status.st_ino
         readable = False
-        if key not in seen and stat.S_ISREG(status.st_mode):
+        if stat.S_ISREG(os.fstat(file.fd).st_mode):
             with contextlib.suppress(OSError, backwards.TooLongToUnpack):
-                readable = file.read_head()
-        seen.add(key)
+                readable = file.read_head() and file.name not in seen
+        seen.add(file.name)
         if readable:
             yield file
         else:
             os.close(file.fd)
+
+
+def _at_rest(path: Path) -> tuple[_File | None, list[Path]]:
+    """The current file, open, and those that were set aside before it, the newest first.
+
+    A file that is set aside between two looks would be missed, or stand before a newer one: so it looks again
+    until nothing has changed in between. A directory is not read at one moment either.
+    """
+    before = _rotated(path)
+    for tries in range(LOOKS):
+        current, after = _opened(path), _rotated(path)
+        if tries == LOOKS - 1 or {_plain(one) for one in before} == {_plain(one) for one in after}:
+            break
+        if current is not None:
+            os.close(current.fd)
+        before = after
+    return current, [one for one in after if one.suffix != ".gz" or _plain(one) not in after]
+
+
+def _plain(path: Path) -> Path:
+    """The name of a file before it is compressed; while that is done both are there."""
+    return path.with_suffix("") if path.suffix == ".gz" else path
+
+
+def _rotated(path: Path) -> list[Path]:
+    """Files that were set aside, the newest first: by the server, or named as logrotate names them."""
+    own = list(reversed(backups_of(path)))
+    pattern = re.compile(re.escape(path.name) + r"(?:\.\d{1,4}|-\d{8}(?:\d\d)?(?:-\d{1,10})?)(?:\.gz)?")
+    foreign: list[Path] = []
+    with contextlib.suppress(OSError):
+        foreign = [one for one in path.parent.iterdir() if pattern.fullmatch(one.name)]
+    return sorted([*own, *foreign], key=_changed, reverse=True) if foreign else own
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _opened(path: Path) -> _File | None:
@@ -263,11 +301,6 @@ def _opened(path: Path) -> _File | None:
         return _File(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError:
         return None
-
-
-def _unfinished(path: Path) -> bool:
-    """True for a file that is being compressed: the other one is there still."""
-    return path.suffix == ".gz" and path.with_suffix("").exists()
 
 
 def _whole(file: _File) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,21 +94,28 @@ def test_a_cursor_holds_over_rotation_compression_and_new_lines(tmp_path: Path, 
     file.close()
 
 
-def test_a_rotation_between_two_looks_neither_doubles_nor_loses_lines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("rotations", [1, 2])
+def test_a_rotation_between_two_looks_neither_doubles_nor_loses_nor_mixes_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress: bool, rotations: int
 ) -> None:
     path = tmp_path / "tidegate.log"
-    file = LogFile(path)
+    file = LogFile(path, compress=compress)
     file.open()
     file.write(b"".join(line(n, n=n) for n in range(5)))
-    listed = search.backups_of
+    opened, asked = search._opened, [0]
 
-    def rotated_first(of: Path) -> list[Path]:
-        file.rotate()
-        return listed(of)
+    def rotated_after(of: Path) -> Any:
+        found = opened(of)
+        if not asked[0]:
+            asked[0] = 1
+            for number in range(rotations):
+                file.rotate()
+                file.write(line(5 + number, n=5 + number))
+        return found
 
-    monkeypatch.setattr(search, "backups_of", rotated_first)
-    assert every(reader(path)) == [4, 3, 2, 1, 0]
+    monkeypatch.setattr(search, "_opened", rotated_after)
+    assert every(reader(path), limit=100) == list(reversed(range(5 + rotations)))
     file.close()
 
 
@@ -127,8 +135,7 @@ def test_reading_while_lines_are_written_and_rotated(tmp_path: Path) -> None:
     log, looks = reader(path), 0
     while not ended.is_set() or not looks:
         got = every(log, LineFilter(username="alder"), limit=100)
-        assert got == list(range(got[0], got[0] - len(got), -1)) if got else True
-        assert not got or got[-1] == 0
+        assert got == list(reversed(range(len(got)))), got
         looks += 1
     writer.join()
     file.close()
@@ -189,6 +196,24 @@ def test_a_file_that_is_being_compressed_is_read_once(tmp_path: Path) -> None:
     assert every(reader(path)) == [2, 1]
     aside.unlink()
     assert every(reader(path)) == [2, 1]
+
+
+def test_files_that_logrotate_moved_away_are_read_too(tmp_path: Path) -> None:
+    path = tmp_path / "tidegate.log"
+    names = (
+        "tidegate.log.3.gz",
+        "tidegate.log-20261129",
+        "tidegate-2026-11-30T11-00-00.000.log",
+        "tidegate.log.1",
+    )
+    for number, name in enumerate(names):
+        lines = line(number, n=number)
+        (tmp_path / name).write_bytes(gzip.compress(lines) if name.endswith(".gz") else lines)
+        os.utime(tmp_path / name, (NOON + number, NOON + number))
+    path.write_bytes(line(9, n=9))
+    for name in ("tidegate.log.old", "other.log.1", "tidegate.log.1.bak"):
+        (tmp_path / name).write_bytes(line(1, n=100))
+    assert every(reader(path)) == [9, 3, 2, 1, 0]
 
 
 def test_a_bomb_is_read_up_to_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

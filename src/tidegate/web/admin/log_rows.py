@@ -163,7 +163,7 @@ def lasted(milliseconds: int) -> str:
 
 
 def _sentence(line: LogLine) -> tuple[str, str]:
-    """What happened, and the rest of it. Paths, rule, account and address stand beside it."""
+    """The sentence about a line, and the rest of it. Paths, rule, account and address stand beside it."""
     text, sender = line.text, line.text("sender")
     match sender:
         case "Upload" | "Download":

@@ -336,7 +336,7 @@ class LogPage(BaseModel):
     cursor: str = Field(description="Gives what is older; empty if there is nothing. Lines may be none yet.")
     searched_to: str = Field(description="Time of the oldest line that was looked at.")
     notes: list[str] = Field(description="What could not be read.")
-    target: str = Field(description="Place where lines go.")
+    target: str = Field(description="Place where lines go; empty for administrators with a role.")
     file: bool = Field(description="False if there are only the last lines of this process, in memory.")
 
 

@@ -79,6 +79,7 @@ async def show(visit: Visit) -> Response:
         "export": url("logs", "export", **values),
         "stream": "" if cursor or values["until"] or errors else url("live", "logs", **values),
         "target": log.reader.target,
+        "names_file": not visit.who.role,
         "file": log.reader.path is not None,
     }
     return visit.html("logs.html", context, status=400 if errors else 200)

@@ -159,7 +159,7 @@ def _tone(line: LogLine) -> str:
 
 
 def _facts(lines: Sequence[LogLine]) -> dict[str, Any]:
-    """What the lines say of the connection; the last word holds."""
+    """The facts that the lines tell of the connection; the last word holds."""
     facts: dict[str, Any] = dict.fromkeys(
         (
             "user",

@@ -45,7 +45,7 @@ async def list_log(
             "cursor": found.cursor,
             "searched_to": found.searched_to,
             "notes": list(found.notes),
-            "target": log.reader.target,
+            "target": "" if who.role else log.reader.target,
             "file": log.reader.path is not None,
         }
     )
