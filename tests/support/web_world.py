@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.support.doors import ANY_PORT, services_of, url_of
 from tests.support.people import CHEAP
 from tests.support.ports import free_port
 
-from tidegate.config.load import Loaded
+from tidegate.config.load import Loaded, load
 from tidegate.config.schema import Settings
 from tidegate.identity.passwords import hash_password
 from tidegate.logs.search import LogReader
@@ -92,12 +93,17 @@ async def web_world(
     first: bool = True,
     sinks: Sequence[Any] = (),
     log: Callable[[], LogReader] | None = None,
+    written: bool = False,
     **sections: dict[str, Any],
 ) -> AsyncIterator[WebWorld]:
     """A running server; `sections` are parts of its configuration, `first` adds the administrator and logs in,
-    `log` gives what reads the log."""
+    `log` gives what reads the log, `written` puts the configuration into a file that is read."""
+    loaded = Loaded(Settings.model_validate(settings(**sections)), config_dir=home)
+    if written:
+        (home / "tidegate.json").write_text(json.dumps(settings(**sections)), encoding="utf-8")
+        loaded = load(home, "tidegate", {})
     app = App(
-        Loaded(Settings.model_validate(settings(**sections)), config_dir=home),
+        loaded,
         sinks=sinks,
         log_events=False,
         doors=ANY_PORT if ssh else BUILT_IN,

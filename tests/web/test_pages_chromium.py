@@ -263,7 +263,7 @@ PATHS: Final = [
     "/new-user", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
     "/groups/axe", "/roles/axe/delete", "/new-folder", "/groups?q=nothing", "/admins/mara", "/new-api-key",
     "/rules/axe", "/deliveries/drop", "/lists?list=defender", "/bans?q=nothing", "/connections/c-axe-0",
-    "/maintenance/restore/axe", "/explain?user=axe&op=upload&path=/x", "/explain/connect?ip=192.0.2.7",
+    "/maintenance/restore/axe", "/config?only=&q=port", "/config?q=nothing-is-called-that", "/explain?user=axe&op=upload&path=/x", "/explain/connect?ip=192.0.2.7",
 ]  # fmt: skip
 
 

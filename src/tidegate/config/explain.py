@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every effective value and where it came from, secrets masked."""
+"""Every effective value and where it came from, secrets masked.
+
+Masked are values of keys that hold secrets, values in free tables whose names say so, and in any other text
+what looks like a secret, such as a password in a URL.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,16 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from tidegate.config.load import Loaded
+from tidegate.config.origin import Origin
 from tidegate.config.schema.base import MASK, trait
 from tidegate.config.schema.walk import KeyPath, dotted
+from tidegate.logs import redact
 
 _SECRET_NAMES: Final = re.compile(r"pass|secret|token|(^|_)key$|credential", re.IGNORECASE)
-"""Keys inside free tables (sections of later versions) that may hold secrets."""
+"""Keys inside free tables (sections of later versions, options of others) that may hold secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +34,15 @@ class Row:
         key: ``sftpd.bindings[0].port``.
         value: as JSON would have it, with secrets masked.
         origin: ``default``, a file with key, or a variable.
+        source: the same in parts.
+        about: the sentence that documents the key.
     """
 
     key: str
     value: Any
     origin: str
+    source: Origin
+    about: str
 
     @property
     def text(self) -> str:
@@ -50,15 +61,20 @@ def _rows(loaded: Loaded, model: BaseModel, above: KeyPath) -> Iterator[Row]:
         path = (*above, name)
         if trait(field, "available") is False:
             if name in model.model_fields_set:
-                yield Row(dotted(path), _masked(value), str(loaded.origin(path)))
+                yield _row(loaded, path, _masked(value), field)
         elif isinstance(value, BaseModel):
             yield from _rows(loaded, value, path)
         elif isinstance(value, list) and value and isinstance(value[0], BaseModel):
             for index, item in enumerate(value):
                 yield from _rows(loaded, item, (*path, index))
         else:
-            shown = MASK if trait(field, "secret") and value else value
-            yield Row(dotted(path), shown, str(loaded.origin(path)))
+            shown = MASK if trait(field, "secret") and value else _masked(value)
+            yield _row(loaded, path, shown, field)
+
+
+def _row(loaded: Loaded, path: KeyPath, shown: Any, field: FieldInfo) -> Row:
+    source = loaded.origin(path)
+    return Row(dotted(path), shown, str(source), source, field.description or "")
 
 
 def _masked(value: Any) -> Any:
@@ -71,4 +87,4 @@ def _masked(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [_masked(inner) for inner in value]
-    return value
+    return redact.text(value) if isinstance(value, str) else value

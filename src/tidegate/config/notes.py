@@ -14,6 +14,9 @@ from tidegate.config.schema.base import is_off, trait
 from tidegate.config.schema.settings import Settings
 from tidegate.config.schema.walk import KeyPath, field_at
 
+NO_EFFECT: Final = "not available in this version, no effect"
+"""End of the note on a key that is set and not acted on."""
+
 
 def notes_on(settings: Settings, merged: Layer, file: Path | None) -> list[str]:
     """Notes on keys without effect and on secrets that others can read."""
@@ -76,7 +79,7 @@ def _unavailable(model: BaseModel, above: KeyPath, merged: Layer, notes: list[st
         path = (*above, name)
         if trait(field, "available") is False:
             if name in model.model_fields_set and value != field.default and not _off(field, value):
-                notes.append(f"{merged.where(path)}: not available in this version, no effect")
+                notes.append(f"{merged.where(path)}: {NO_EFFECT}")
         elif isinstance(value, BaseModel):
             _unavailable(value, path, merged, notes)
         elif isinstance(value, list):

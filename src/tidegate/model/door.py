@@ -39,6 +39,8 @@ class DoorStatus:
         connections: open connections.
         keys: what clients are shown as the server's identity, for instance
             ``ssh-ed25519 SHA256:...``; empty if the protocol has no such thing.
+        public_keys: the same keys in wire form (RFC 4253, 6.6), in the same order.
+        certificates: OpenSSH certificates of those keys, in wire form (PROTOCOL.certkeys).
         answers: of HTTP, by class of the status code since the start: 0 for those without an answer, then
             1xx to 5xx; empty for other protocols.
         details: further fields of the REST API's ``/status``, ready for JSON.
@@ -49,5 +51,7 @@ class DoorStatus:
     endpoints: tuple[Endpoint, ...] = ()
     connections: int = 0
     keys: tuple[str, ...] = ()
+    public_keys: tuple[bytes, ...] = ()
+    certificates: tuple[bytes, ...] = ()
     answers: tuple[int, ...] = ()
     details: Mapping[str, object] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 from tidegate.abc import Backend
 from tidegate.config.load import Loaded
 from tidegate.errors import ProviderUnavailable, TidegateError
+from tidegate.health.certificates import DAY, read_all
 from tidegate.health.checks import Check, Finding, State, worst
+from tidegate.server.certificate_files import door_certificates
 from tidegate.server.doors import Composition
 from tidegate.vfs.usage.lease import server_name
 
@@ -22,9 +24,6 @@ WRITE_SECONDS: Final = 30.0
 """Seconds between two times that the data provider is asked to store something."""
 MAX_STORAGES: Final = 16
 """Storages on other hosts that one round looks at."""
-MAX_CERTIFICATE: Final = 1 << 20
-"""Bytes of a certificate file that are read."""
-DAY: Final = 86_400.0
 
 
 class HealthChecks:
@@ -106,17 +105,22 @@ class HealthChecks:
     async def _ends(self) -> Finding:
         """Ends of the certificates of doors."""
         loaded = self._loaded()
-        ends = await asyncio.to_thread(_read_ends, loaded, list(_certificate_files(loaded)))
-        self.certificates = {name: end for name, end in ends.items() if end is not None}
+        files = list(door_certificates(loaded))
+        rows = await asyncio.to_thread(read_all, files)
         now, warn = time.time(), loaded.settings.telemetry.certificate_warn * DAY
-        findings = [Finding()]
-        for name, end in ends.items():
-            if end is None:
+        findings, ends = [Finding()], dict[str, float]()
+        for one in rows:
+            # Most clients refuse a chain as soon as one certificate of it has ended.
+            name = f"the chain of {one.file.key}" if one.place else one.file.key
+            if one.ends is not None:
+                ends[one.file.key] = min(one.ends, ends.get(one.file.key, one.ends))
+            if one.problem:
                 findings.append(Finding(State.FAIL, f"{name} cannot be read"))
-            elif end <= now:
-                findings.append(Finding(State.FAIL, f"{name} has ended"))
-            elif end - now < warn:
-                findings.append(Finding(State.WARN, f"{name} ends in {(end - now) / DAY:.1f} days"))
+            elif one.ends is not None and one.ends <= now:
+                findings.append(Finding(State.WARN if one.place else State.FAIL, f"{name} has ended"))
+            elif one.ends is not None and one.ends - now < warn:
+                findings.append(Finding(State.WARN, f"{name} ends in {(one.ends - now) / DAY:.1f} days"))
+        self.certificates = ends
         finding = worst(findings)
         least = min(self.certificates.values(), default=None)
         days = {} if least is None else {"days_left": round((least - now) / DAY, 1)}
@@ -149,32 +153,3 @@ def _least_free(places: list[str]) -> tuple[str, int, int] | None:
         except OSError:
             continue  # a home that is not there yet, or went
     return min(found.values(), key=lambda one: one[1] / (one[2] or 1), default=None)
-
-
-def _certificate_files(loaded: Loaded) -> Iterator[tuple[str, str]]:
-    """Key and file of every certificate that is in use."""
-    settings = loaded.settings
-    if settings.telemetry.bind_port and settings.telemetry.certificate_file:
-        yield "telemetry", settings.telemetry.certificate_file
-    for section in ("httpd", "webdavd", "ftpd"):
-        for index, binding in enumerate(getattr(settings, section).bindings):
-            uses = getattr(binding, "enable_https", True)
-            if binding.port and uses and binding.certificate_file:
-                yield f"{section}.bindings[{index}]", binding.certificate_file
-
-
-def _read_ends(loaded: Loaded, files: list[tuple[str, str]]) -> dict[str, float | None]:
-    """The end of each certificate, None if it cannot be read. Blocks."""
-    if not files:
-        return {}
-    from cryptography import x509
-
-    ends: dict[str, float | None] = {}
-    for name, file in files:
-        try:
-            with loaded.resolve(file).open("rb") as opened:
-                text = opened.read(MAX_CERTIFICATE)
-            ends[name] = x509.load_pem_x509_certificate(text).not_valid_after_utc.timestamp()
-        except (OSError, ValueError):
-            ends[name] = None
-    return ends

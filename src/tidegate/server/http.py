@@ -22,6 +22,7 @@ from tidegate.packages import load_beside
 from tidegate.server import wiring
 from tidegate.server.administration import ScansInTurn, administration
 from tidegate.server.doors import Composition, InstalledDoor
+from tidegate.server.facts import Facts
 from tidegate.server.http_bindings import bindings
 from tidegate.server.inspectors import quarantine_host
 from tidegate.web import site
@@ -210,6 +211,7 @@ class RestApi:
             defence=root.defence,
             locate=nowhere if root.defence is None else root.defence.checks.locate,
             monotonic=time.monotonic,
+            facts=Facts(),
             hooks=_explain_hooks,
             quarantine=quarantine_host(root),
             log=root.log,

@@ -134,6 +134,14 @@ def landlock_version() -> int:
     return landlock.version() if sys.platform == "linux" else 0
 
 
+_entered: list[tuple[bool, str]] = []
+
+
+def entered() -> tuple[bool, str]:
+    """True if this process is in no sandbox though it was to be, and a sentence about its sandbox."""
+    return _entered[-1] if _entered else (False, "this process is in no sandbox (sandbox.mode)")
+
+
 def enter(loaded: Loaded, log_file: str = "") -> list[tuple[bool, str]]:
     """Take away from this process, for good, what the configuration says; before threads are made.
 
@@ -157,7 +165,8 @@ def enter(loaded: Loaded, log_file: str = "") -> list[tuple[bool, str]]:
         what = "this system has no Landlock of version 2 or later (Linux 5.19), or it is switched off"
         if keys.mode == "on":
             raise ConfigError([Problem("sandbox.mode", what)])
-        return [(True, f"there is no sandbox: {what}")]
+        _entered.append((True, f"there is no sandbox: {what}"))
+        return _entered[-1:]
     places = sandbox_places(loaded, log_file)
     if places is None:
         return []
@@ -172,7 +181,8 @@ def enter(loaded: Loaded, log_file: str = "") -> list[tuple[bool, str]]:
         raise ConfigError(
             [Problem("sandbox.mode", f"{error.filename or 'the system'}: {error.strerror}")]
         ) from None
-    return [(False, f"sandbox: Landlock {found}; homes and folders below {', '.join(places.homes)}")]
+    _entered.append((False, f"sandbox: Landlock {found}; homes and folders below {', '.join(places.homes)}"))
+    return _entered[-1:]
 
 
 def _restrict(places: Places, found: int) -> None:

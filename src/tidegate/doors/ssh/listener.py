@@ -192,6 +192,8 @@ class SshDoor:
             endpoints=self._listeners.endpoints(),
             connections=self.connections,
             keys=keys,
+            public_keys=self._setup.public_keys,
+            certificates=self._setup.certificates,
             details={
                 "host_keys": [
                     {"path": "", "fingerprint": fingerprint, "algorithms": [algorithm]}

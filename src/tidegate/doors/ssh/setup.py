@@ -42,6 +42,8 @@ class Setup:
     banner: str
     connection: asyncssh.SSHServerConnectionOptions
     fingerprints: tuple[str, ...]
+    public_keys: tuple[bytes, ...]
+    certificates: tuple[bytes, ...]
 
 
 async def prepare(options: SshOptions, owner: Callable[[], asyncssh.SSHServer]) -> Setup:
@@ -96,7 +98,14 @@ async def prepare(options: SshOptions, owner: Callable[[], asyncssh.SSHServer]) 
     connection.server_host_keys = by_algorithm
     fingerprints = tuple(f"{key.get_algorithm()} {key.get_fingerprint()}" for key in keys)
     return Setup(
-        options, algorithms, key_types(algorithms.public_key_algorithms), banner, connection, fingerprints
+        options,
+        algorithms,
+        key_types(algorithms.public_key_algorithms),
+        banner,
+        connection,
+        fingerprints,
+        public_keys=tuple(key.public_data for key in keys),
+        certificates=tuple(one.public_data for one in certificates),
     )
 
 

@@ -115,6 +115,10 @@ class ScanList:
         """Scans that run now, of one kind or all."""
         return [scan for scan in self._running.values() if kind is None or scan.kind == kind]
 
+    def ended(self, limit: int) -> list[Scan]:
+        """The latest that ended, the newest first."""
+        return list(reversed(self._ended.values()))[:limit]
+
     def busy(self, kind: Kind, name: str) -> bool:
         """True if a scan of that name runs now."""
         return (kind, name) in self._running

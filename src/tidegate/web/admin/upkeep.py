@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, Literal
 
@@ -25,7 +25,7 @@ MAX_ENDED: Final = 10
 MAX_MISTAKES: Final = 200
 """Mistakes of a dump that a page names; the others are counted."""
 
-Kind = Literal["backup", "preview", "restore"]
+Kind = Literal["backup", "preview", "restore", "secrets"]
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Work:
         more_mistakes: number of further ones.
         report: what became, or would become, of each record.
         size: bytes of the file.
+        secrets: of a count of secrets: how many there are by kind of record, field and key.
     """
 
     kind: Kind
@@ -60,11 +61,17 @@ class Work:
     more_mistakes: int = 0
     report: LoadReport | None = None
     size: int = 0
+    secrets: Mapping[tuple[str, str, str], int] | None = None
 
     @property
     def running(self) -> bool:
         """True until it has ended."""
         return not self.ended_ms
+
+    @property
+    def what(self) -> str:
+        """The kind in words."""
+        return "a count of secrets" if self.kind == "secrets" else f"a {self.kind}"
 
     def so_far(self, done: int, total: int) -> None:
         """So much of it is done; called in any thread."""
@@ -101,13 +108,18 @@ class Held:
 
 
 class Upkeep:
-    """The work of one server. To be used on its event loop. Life: constructed (pure), used, `close`."""
+    """The work of one server. To be used on its event loop. Life: constructed (pure), used, `close`.
+
+    Attributes:
+        secrets: the last count of secrets.
+    """
 
     def __init__(self) -> None:
         self._held: dict[str, Held] = {}
         self._ended: deque[Work] = deque(maxlen=MAX_ENDED)
         self._running: Work | None = None
         self._closed = False
+        self.secrets: Work | None = None
 
     @property
     def running(self) -> Work | None:
@@ -185,7 +197,7 @@ class Upkeep:
         """
         if self._running is not None:
             raise Conflict(
-                f"a {self._running.kind} of {self._running.by} is under way; wait until that is over"
+                f"{self._running.what} by {self._running.by} is under way; wait until that is over"
             )
         self._running = work
         try:
@@ -214,7 +226,9 @@ class Upkeep:
         finally:
             work.ended_ms = max(int(time.time() * 1000), work.started_ms)
             self._running = None
-            if work.kind != "preview":
+            if work.kind == "secrets":
+                self.secrets = work
+            elif work.kind != "preview":
                 self._ended.appendleft(work)
             for held in list(self._held.values()):
                 if held.work is work:

@@ -33,6 +33,7 @@ from tidegate.web.telemetry.application import Ready
 
 if TYPE_CHECKING:
     from tidegate.defence.explaining import ConnectAnswer
+    from tidegate.health.certificates import Dated
     from tidegate.hooks.rehearsing import HookAnswers
     from tidegate.identity.second_factor import SecondFactors
     from tidegate.inspection.quarantine import Item
@@ -128,6 +129,26 @@ class DefenceHost(Protocol):
         ...
 
 
+class TellsFacts(Protocol):
+    """Facts about the process and the files that it uses, for administrators. Each asks anew."""
+
+    async def certificates(self, loaded: Loaded) -> list[Dated]:
+        """Certificates, authorities and revocation lists that a configuration uses."""
+        ...
+
+    async def sealing(self, loaded: Loaded) -> tuple[str, str]:
+        """The id of the master key, empty without one, and a sentence about it.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        ...
+
+    def sandbox(self) -> tuple[bool, str]:
+        """True if the sandbox that was to be is not there, and a sentence about it."""
+        ...
+
+
 class QuarantineHost(Protocol):
     """Uploads that were refused and are kept apart; errors are those of `server.quarantine`."""
 
@@ -200,6 +221,7 @@ class Services:
         factors: checks codes; asked for when the first is needed.
         user_tokens: of users, as `tokens` of administrators.
         administration: changes records, and does what follows from it.
+        facts: about the process and its files.
         event_rules: those that run in this server; None where there is none.
         locate: looks up the location of an address.
         defence: scores and bans of this server; None where there is none.
@@ -233,6 +255,7 @@ class Services:
     jobs: Jobs
     moves: Callable[[], Moves]
     monotonic: Callable[[], float]
+    facts: TellsFacts
     locate: Locate = nowhere
     event_rules: EventRuleHost | None = None
     defence: DefenceHost | None = None

@@ -44,7 +44,7 @@ SCANS: Final = (
     ("2", "Count files of restored users with a quota"),
     ("1", "Count files of everybody who is restored"),
 )
-KINDS: Final = {"backup": "Backup", "restore": "Restore", "preview": "Preview"}
+KINDS: Final = {"backup": "Backup", "restore": "Restore", "preview": "Preview", "secrets": "Count of secrets"}
 
 _log = logging.getLogger(__name__)
 

@@ -72,7 +72,7 @@ def _hold(visit: Visit, stream: Any, name: str, size: int) -> Held:
     scan_quota = _choice(visit, "scan_quota", [value for value, _ in SCANS])
     check_scan(services, scan_quota)
     if (running := upkeep.running) is not None:
-        raise Conflict(f"a {running.kind} of {running.by} is under way; wait until that is over")
+        raise Conflict(f"{running.what} by {running.by} is under way; wait until that is over")
     held = upkeep.hold(
         stream, by=visit.who.username, name=name[:MAX_NAME], size=size, mode=mode, scan_quota=scan_quota
     )
