@@ -14,9 +14,8 @@ from urllib.parse import urlsplit
 from tidegate.abc import Backend
 from tidegate.config.load import Loaded
 from tidegate.errors import ProviderUnavailable, TidegateError
-from tidegate.health.certificates import DAY, read_all
 from tidegate.health.checks import Check, Finding, State, worst
-from tidegate.server.certificate_files import door_certificates
+from tidegate.packages import load_beside
 from tidegate.server.doors import Composition
 from tidegate.vfs.usage.lease import server_name
 
@@ -105,8 +104,11 @@ class HealthChecks:
     async def _ends(self) -> Finding:
         """Ends of the certificates of doors."""
         loaded = self._loaded()
-        files = list(door_certificates(loaded))
-        rows = await asyncio.to_thread(read_all, files)
+        await load_beside("tidegate.server.certificate_files")
+        from tidegate.health.certificates import DAY, read_all
+        from tidegate.server.certificate_files import door_certificates
+
+        rows = await asyncio.to_thread(read_all, list(door_certificates(loaded)))
         now, warn = time.time(), loaded.settings.telemetry.certificate_warn * DAY
         findings, ends = [Finding()], dict[str, float]()
         for one in rows:

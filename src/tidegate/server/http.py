@@ -22,7 +22,6 @@ from tidegate.packages import load_beside
 from tidegate.server import wiring
 from tidegate.server.administration import ScansInTurn, administration
 from tidegate.server.doors import Composition, InstalledDoor
-from tidegate.server.facts import Facts
 from tidegate.server.http_bindings import bindings
 from tidegate.server.inspectors import quarantine_host
 from tidegate.web import site
@@ -34,6 +33,7 @@ from tidegate.web.api.services import Jobs, Services
 if TYPE_CHECKING:
     from tidegate.hooks.rehearsing import HookAnswers
     from tidegate.model import Account, Peer
+    from tidegate.server.facts import Facts
     from tidegate.web.admin.application import Pages
     from tidegate.web.admin.brand import Brand
     from tidegate.web.admin.rendering import Look
@@ -211,7 +211,7 @@ class RestApi:
             defence=root.defence,
             locate=nowhere if root.defence is None else root.defence.checks.locate,
             monotonic=time.monotonic,
-            facts=Facts(),
+            facts=_facts,
             hooks=_explain_hooks,
             quarantine=quarantine_host(root),
             log=root.log,
@@ -276,6 +276,14 @@ async def signing_key(loaded: Loaded) -> bytes | None:
         path = loaded.resolve(httpd.signing_passphrase_file)
         passphrase = await asyncio.to_thread(read_secret, path, "httpd.signing_passphrase_file")
     return await asyncio.to_thread(derive_key, passphrase) if passphrase else None
+
+
+async def _facts() -> Facts:
+    """See `tidegate.server.facts`, which is loaded for those who look."""
+    await load_beside("tidegate.server.facts")
+    from tidegate.server.facts import Facts
+
+    return Facts()
 
 
 async def _explain_hooks(

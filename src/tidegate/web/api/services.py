@@ -221,7 +221,7 @@ class Services:
         factors: checks codes; asked for when the first is needed.
         user_tokens: of users, as `tokens` of administrators.
         administration: changes records, and does what follows from it.
-        facts: about the process and its files.
+        facts: about the process and its files; asked for when they are first needed.
         event_rules: those that run in this server; None where there is none.
         locate: looks up the location of an address.
         defence: scores and bans of this server; None where there is none.
@@ -255,7 +255,7 @@ class Services:
     jobs: Jobs
     moves: Callable[[], Moves]
     monotonic: Callable[[], float]
-    facts: TellsFacts
+    facts: Callable[[], Awaitable[TellsFacts]]
     locate: Locate = nowhere
     event_rules: EventRuleHost | None = None
     defence: DefenceHost | None = None

@@ -40,7 +40,7 @@ async def show(visit: Visit) -> Response:
     """The page."""
     services = visit.services
     loaded = services.loaded
-    lacks, sandbox = services.facts.sandbox()
+    lacks, sandbox = (await services.facts()).sandbox()
     owner = visit.may(EVERYTHING)
     context: dict[str, Any] = {
         "described": built.described(),

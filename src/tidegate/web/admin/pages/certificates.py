@@ -44,7 +44,7 @@ async def show(visit: Visit) -> Response:
     loaded = services.loaded
     warn = float(loaded.settings.telemetry.certificate_warn)
     await load_beside("cryptography.x509")
-    found = await services.facts.certificates(loaded)
+    found = await (await services.facts()).certificates(loaded)
     ssh = [door for door in services.connections.status() if door.public_keys]
     host = _host(visit)
     hosts = [_certified(one, now, warn) for door in ssh for one in door.certificates]
@@ -138,7 +138,8 @@ def _time(one: SshCertificate, now: float, warn: float) -> tuple[str, str]:
 async def _sealing(visit: Visit) -> dict[str, Any]:
     """The state of the secrets in records, and the last count of them."""
     try:
-        key, text = await visit.services.facts.sealing(visit.services.loaded)
+        facts = await visit.services.facts()
+        key, text = await facts.sealing(visit.services.loaded)
     except ConfigError as error:
         key, text = "", "; ".join(str(problem) for problem in error.problems)
     counted = visit.upkeep.secrets
