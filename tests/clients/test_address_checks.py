@@ -10,17 +10,17 @@ import asyncio
 import http.client
 import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncssh
 import pytest
+from tests.support import fork_server
 from tests.support.blocklists import blocklists
 from tests.support.geo_databases import age, country, system, write_database
 from tests.support.ports import free_port
-from tests.support.running import COMMAND, Running, wait_for
+from tests.support.running import Running, wait_for
 
 from tidegate.model import Filters
 from tidegate.model.geography import GeoRules
@@ -83,13 +83,7 @@ class Doors(Running):
 
 def command(server: Running, *args: str, code: int = 0) -> str:
     """The output of a command."""
-    done = subprocess.run(
-        [*COMMAND, *args, "-c", str(server.directory)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = fork_server.run([*args, "-c", str(server.directory)])
     assert done.returncode == code, done.stderr
     return done.stdout
 

@@ -12,8 +12,8 @@ from typing import Any
 import asyncssh
 import pytest
 import tomli_w
+from tests.support.fork_server import COMMAND, Forked
 from tests.support.ports import free_port
-from tests.support.running import COMMAND
 
 PLAIN = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 """Root without the right to write where modes forbid it."""
@@ -98,11 +98,16 @@ CASES: dict[str, tuple[bool, Change]] = {
 
 def ask(directory: Path, command: str, *, plain: bool = False) -> tuple[int, str]:
     """Exit code and output; a server that runs is ended and counts as 0. `plain`: with a user's rights."""
-    words = [*(PLAIN if plain and os.geteuid() == 0 else ()), *COMMAND, command, "-c", str(directory)]
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/",
-        env={"PATH": os.environ["PATH"], "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"},
-    ) as process:  # fmt: skip
+    words = [command, "-c", str(directory)]
+    options: dict[str, Any] = {
+        "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "cwd": "/",
+        "env": {"PATH": os.environ["PATH"], "HOME": "/"},
+    }  # fmt: skip
+    with (
+        subprocess.Popen([*PLAIN, *COMMAND, *words], **options)
+        if plain and os.geteuid() == 0
+        else Forked(words, **options)
+    ) as process:
         assert process.stdout is not None
         output = ""
         for line in process.stdout:

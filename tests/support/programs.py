@@ -10,7 +10,9 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from tests.support.fork_server import COMMAND, Forked
 from tests.support.running import Person
 
 SECONDS = 60
@@ -50,13 +52,21 @@ def run(
     *argv: str | bytes | Path, stdin: bytes = b"", seconds: float = SECONDS, cwd: Path | None = None,
     env: dict[str, str] | None = None,
 ) -> Done:  # fmt: skip
-    """Run a program; it is killed if it takes too long."""
+    """Run a program; it is killed if it takes too long. `COMMAND` is forked where that can be done."""
     words = [str(word) if isinstance(word, Path) else word for word in argv]
     environ = {**os.environ, "SSH_AUTH_SOCK": "", "LC_ALL": "C.UTF-8", **(env or {})}
-    done = subprocess.run(
-        words, input=stdin, capture_output=True, timeout=seconds, cwd=cwd, env=environ, check=False
-    )
-    return Done(words, done.returncode, done.stdout, done.stderr)
+    whose: Any = subprocess.Popen
+    if words[: len(COMMAND)] == COMMAND:
+        words, whose = words[len(COMMAND) :], Forked
+    with whose(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd, env=environ
+    ) as process:
+        try:
+            out, err = process.communicate(stdin, seconds)
+        except BaseException:
+            process.kill()
+            raise
+    return Done(words, process.returncode, out, err)
 
 
 # -- OpenSSH -----------------------------------------------------------------------------------------------
