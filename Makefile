@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
-.PHONY: help serve release package-test test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-doors bench-start docs clean
+.PHONY: help serve release package-test test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-doors bench-start docs screenshots clean
 
 help:
 	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
@@ -14,7 +14,7 @@ help:
 	@echo "make check        lint, types, room contracts, module sizes"
 	@echo "make bench-quick  measure against OpenSSH, under two minutes;  make bench: everything"
 	@echo "make release      build and check a release of this commit into dist/;  make package-test: install and run it"
-	@echo "make docs         regenerate the reference pages from the code"
+	@echo "make docs         regenerate the reference pages from the code;  make screenshots: the pictures of the web admin"
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -100,6 +100,10 @@ bench-quick: $(VENV)/.test
 
 docs: $(VENV)/.base
 	$(BIN)/python tools/generate_reference.py
+
+# With Chromium; the pictures are part of the docs.
+screenshots: $(VENV)/.test
+	$(BIN)/python -m tools.screenshots
 
 clean:
 	rm -rf $(VENV) .venv-newest .venv-release build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

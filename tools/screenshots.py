@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Take a picture of every page of the web admin, light and dark, and write the page of docs that has them.
+
+python -m tools.screenshots
+
+A server of its own is filled with records and connections, and looked at with the browser of the tests
+(Chromium). Pictures are WebP, so that all of them stay small in the repository.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from playwright.async_api import Browser, Page, async_playwright
+from tests.support.certificates import certificate
+from tests.support.doors import services_of
+from tests.support.live_connections import Moving, connect
+from tests.support.log_world import WrittenLog
+from tests.support.needs import program
+from tests.support.ports import free_port
+from tests.support.web_world import PASSWORD, WebWorld, web_world
+
+from tidegate.accounts.actor import Actor, Channel
+from tidegate.events import kinds
+from tidegate.model.action import Action
+from tidegate.model.listed import ListKind
+from tidegate.model.origin import Origin
+from tidegate.store.deliveries import Delivery
+from tidegate.web.admin.registry import GROUPS, all_pages
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PICTURES: Final = ROOT / "docs" / "pictures"
+TEXT: Final = ROOT / "docs" / "reference" / "web-admin.md"
+SIZE: Final = {"width": 1280, "height": 800}
+QUALITY: Final = 62
+SCHEMES: Final = ("light", "dark")
+SETTLE_MS: Final = 700
+NAMES: Final = ("granite-bank", "harbour-freight", "mill-street-clinic", "north-archive", "orchard")
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One page to take a picture of.
+
+    Attributes:
+        name: of the file.
+        title: above the picture.
+        path: below ``/web/admin``.
+    """
+
+    name: str
+    title: str
+    path: str
+
+
+MORE: Final = (
+    Shot("user", "A user", "/users/granite-bank"),
+    Shot(
+        "why-refused",
+        "Why? A refusal",
+        "/explain?user=granite-bank&op=upload&path=/reports/x.csv",
+    ),
+    Shot("story", "The story of a connection", "/logs/connections/granite-1"),
+    Shot("event-rule", "An event rule", "/rules/tell-the-warehouse"),
+    Shot("me", "Your own page", "/me"),
+)
+"""Pages that are not in the navigation."""
+
+
+def shots() -> list[Shot]:
+    """Every page of the navigation in its order, then `MORE`."""
+    pages = [page for page in all_pages() if page.nav is not None]
+    pages.sort(key=lambda one: (GROUPS.index(one.nav.group), one.nav.order))  # type: ignore[union-attr]
+    found = [
+        Shot(one.path.strip("/").replace("/", "-") or "dashboard", one.nav.label, one.path)  # type: ignore[union-attr]
+        for one in pages
+    ]
+    return [*found, *MORE]
+
+
+@contextlib.asynccontextmanager
+async def world_of(home: Path) -> AsyncIterator[WebWorld]:
+    """A server with records of every kind, connections and refusals."""
+    certificate(home, "files.example.org")
+    log = WrittenLog(home / "tidegate.log")
+    for event in story():
+        log.event(event)
+    tls = {"certificate_file": "cert.pem", "certificate_key_file": "key.pem"}
+    async with web_world(
+        home,
+        ssh=True,
+        written=True,
+        log=log.reader,
+        first=True,
+        data_provider={"users_base_dir": str(home / "homes")},
+        ftpd={"bindings": [{"port": free_port(), "address": "127.0.0.1", "tls_mode": 1, **tls}]},
+        common={"defender": {"enabled": True}},
+    ) as world:
+        await fill(world)
+        yield world
+
+
+def story() -> Iterator[kinds.Event]:
+    """Events of one connection."""
+    came = Origin("granite-1", "", "SSH", "192.0.2.10", "192.0.2.1:22", "192.0.2.10:50122")
+    at = replace(came, username="granite-bank", protocol="SFTP", connection_id="granite-1_0")
+    who = replace(came, username="granite-bank")
+    yield kinds.Connected(origin=came)
+    yield kinds.LoginFailed(origin=who, login_type="password", reason="bad_credential")
+    client = "SSH-2.0-OpenSSH_9.6"
+    yield kinds.LoggedIn(origin=who, method="publickey", client_version=client, encrypted=True)
+    yield kinds.Transferred(at, 0, Action.UPLOAD, "ok", "/in/statement.csv", "", 2_400_000, 2.0)
+    yield kinds.Refused(
+        origin=at,
+        intent="upload",
+        virtual_path="/reports/x.csv",
+        rule="permissions[/reports]",
+        text="permission: upload on /reports",
+    )
+    yield kinds.Disconnected(origin=who, duration=306, client_version=client)
+
+
+async def fill(world: WebWorld) -> None:
+    """Add what the pages show."""
+    services, provider = services_of(world.app), world.app.provider
+    administration = services.administration
+    by = Actor(name="boss", channel=Channel.PAGE, permissions=frozenset("*"))
+    await administration.roles.add({"name": "east", "description": "Partners of the eastern office"}, by=by)
+    await administration.groups.add({"name": "banks", "description": "Banks that deliver daily"}, by=by)
+    homes = world.home / "homes"
+    folder = {"name": "reports", "mapped_path": str(homes / "reports"), "description": "Read by all banks"}
+    await administration.folders.add(folder, by=by)
+    for number, name in enumerate(NAMES):
+        user: dict[str, Any] = {
+            "username": name,
+            "email": f"it@{name}.example",
+            "home_dir": str(homes / name),
+            "status": 0 if name == "orchard" else 1,
+            "quota_size": 50_000_000_000,
+            "permissions": {"/": ["*"], "/reports": ["list", "download"]},
+            "groups": [{"name": "banks", "type": 1}] if "bank" in name else [],
+        }
+        await administration.users.add(user, by=by, password=PASSWORD)
+        await services.sessions.set_usage(name, size=9_000_000_000 * (number + 1), files=120 * (number + 1))
+    admin = {"username": "nora", "permissions": ["view_users", "view_conns"], "status": 1}
+    await administration.admins.add(admin, by=by, password=PASSWORD)
+    config = {"endpoint": "https://warehouse.example.org/arrived", "method": "POST", "timeout": 10}
+    action = {"name": "ask-the-warehouse", "type": 1, "options": {"http_config": config}}
+    await administration.event_actions.add(action, by=by)
+    rule = {
+        "name": "tell-the-warehouse",
+        "description": "The warehouse fetches what has arrived",
+        "status": 1,
+        "trigger": 1,
+        "conditions": {"fs_events": ["upload"]},
+        "actions": [{"name": "ask-the-warehouse", "order": 1}],
+    }
+    await administration.event_rules.add(rule, by=by)
+    lost = Delivery(
+        id="one",
+        rule="tell-the-warehouse",
+        facts="{}",
+        state="dead",
+        error="warehouse.example.org: connection refused",
+        created_at=int(time.time() * 1000) - 3_600_000,
+    )
+    await provider.deliveries.add([lost])
+    for kind, network in ((ListKind.BAN, "203.0.113.77"), (ListKind.ALLOW, "192.0.2.0/24")):
+        entry = {"type": int(kind), "ipornet": network, "description": "tries names one after the other"}
+        await administration.lists.add(entry, by=by)
+    if services.defence is not None:
+        await services.defence.refresh()
+    document = {"name": "nightly report", "scope": 1, "admin": "boss"}
+    key = await world.client.post("/api/v2/apikeys", json=document)
+    key.raise_for_status()
+    (homes / "granite-bank").mkdir(parents=True, exist_ok=True)
+    (homes / "granite-bank" / "statement.csv").write_bytes(b"x" * 48_231)
+    await services.sessions.scans.start_user("granite-bank")
+    backup = await world.client.get("/api/v2/dumpdata", params={"output-file": "nightly.json"})
+    backup.raise_for_status()
+
+
+async def move(world: WebWorld) -> None:
+    """Connections, of which some transfer something."""
+    for number, name in enumerate(NAMES[:4]):
+        peer = {"remote_ip": f"192.0.2.{10 + number}", "client_version": "SSH-2.0-OpenSSH_9.6"}
+        connection = await connect(world, name, **peer)
+        if number < 3:
+            moving = Moving(f"/in/statement-{number}.csv", 900_000_000)
+            moving.size = 200_000_000 * (number + 1)
+            connection.transfers.add(moving)
+
+
+async def signed_in(browser: Browser, world: WebWorld, scheme: Any) -> Page:
+    """A page of an administrator, after one login that was refused."""
+    context = await browser.new_context(
+        base_url=world.url, color_scheme=scheme, viewport=SIZE, reduced_motion="reduce"
+    )
+    page = await context.new_page()
+    for name, password in (("root", "toor"), ("boss", PASSWORD)):
+        await page.goto("/web/admin/login")
+        await page.fill("[name=name]", name)
+        await page.fill("[name=password]", password)
+        await page.click("button.go")
+    await page.wait_for_selector("[data-verdict]")
+    return page
+
+
+async def picture(page: Page, target: Path) -> None:
+    """Take one picture of what the page shows without scrolling."""
+    await page.wait_for_timeout(SETTLE_MS)  # figures that are live have come
+    session = await page.context.new_cdp_session(page)
+    taken = await session.send("Page.captureScreenshot", {"format": "webp", "quality": QUALITY})
+    await session.detach()
+    target.write_bytes(base64.b64decode(taken["data"]))
+
+
+async def take() -> None:
+    """Take all pictures."""
+    chromium = program("chromium")
+    if chromium is None:
+        sys.exit("Chromium is needed; on Debian: apt install chromium")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    wanted = {f"{shot.name}-{scheme}.webp" for shot in shots() for scheme in SCHEMES}
+    with tempfile.TemporaryDirectory(prefix="files-") as home:
+        async with world_of(Path(home)) as world, async_playwright() as playwright:
+            await move(world)
+            browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            for scheme in SCHEMES:
+                page = await signed_in(browser, world, scheme)
+                for shot in shots():
+                    await page.goto(f"/web/admin{shot.path}")
+                    await picture(page, PICTURES / f"{shot.name}-{scheme}.webp")
+                await page.context.close()
+            await browser.close()
+    for old in PICTURES.glob("*.webp"):
+        if old.name not in wanted:
+            old.unlink()
+
+
+def text() -> str:
+    """The page of the docs that shows them."""
+    about = (
+        "Pictures of a server with example records, made by `make screenshots`. What the pages do is told in "
+        "[Use the web admin](../how_to/use-the-web-admin.md)."
+    )
+    lines = ["# Pages of the web admin", "", about]
+    for shot in shots():
+        light, dark = (f"../pictures/{shot.name}-{scheme}.webp" for scheme in SCHEMES)
+        lines += ["", f"## {shot.title}", "", f"![{shot.title}, light]({light})", "", f"[In dark]({dark})"]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Take the pictures, and write the page."""
+    asyncio.run(take())
+    TEXT.write_text(text(), encoding="utf-8")
+    size = sum(path.stat().st_size for path in PICTURES.glob("*.webp"))
+    print(f"{len(shots()) * len(SCHEMES)} pictures, {size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
