@@ -31,6 +31,7 @@ from tidegate.accounts.actor import Actor, Channel
 from tidegate.errors import AlreadyExists
 from tidegate.events import kinds
 from tidegate.model.action import Action
+from tidegate.identity.passwords import verify
 from tidegate.model.listed import ListKind
 from tidegate.model.origin import Origin
 from tidegate.store.deliveries import Delivery
@@ -260,7 +261,7 @@ async def test_search_finds_while_one_types_and_the_form_says_what_is_wrong(desk
 
 PATHS: Final = [
     *(page.path for page in all_pages() if page.nav is not None),
-    "/new-user", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
+    "/new-user", "/many-users", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
     "/groups/axe", "/roles/axe/delete", "/new-folder", "/groups?q=nothing", "/admins/mara", "/new-api-key",
     "/rules/axe", "/deliveries/drop", "/lists?list=defender", "/bans?q=nothing", "/connections/c-axe-0",
     "/maintenance/restore/axe", "/config?only=&q=port", "/config?q=nothing-is-called-that", "/explain?user=axe&op=upload&path=/x", "/explain/connect?ip=192.0.2.7",
@@ -373,3 +374,36 @@ async def test_the_sign_in_page_passes_axe_and_works_without_script(desk: Desk) 
         await page.evaluate(AXE.read_text(encoding="utf-8"))
         result = await page.evaluate(RUN_AXE, TAGS)
         assert [one["id"] for one in result["violations"]] == []
+
+
+async def axed(page: Page) -> list[str]:
+    await page.evaluate(AXE.read_text(encoding="utf-8"))
+    result = await page.evaluate(RUN_AXE, TAGS)
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in result["violations"]]
+
+
+async def test_many_users_come_from_a_file(desk: Desk) -> None:
+    table = "username;permissions;email\r\nmany-1;/:list,download|/in:upload;\r\nmany-2;/:fly;\r\n"
+    async with desk.page() as page:
+        await page.goto(f"{BASE}/users")
+        await page.click("text=Many users")
+        file = {"name": "users.csv", "mimeType": "text/csv", "buffer": table.encode()}
+        await page.set_input_files("[name=file]", [file])  # type: ignore[list-item]
+        await page.click("button:has-text('Look at what would be added')")
+        await page.wait_for_selector("text=1 mistake.")
+        assert "fly" in await page.inner_text("table")
+        assert await axed(page) == []
+        await page.fill("[name=text]", (await page.input_value("[name=text]")).replace("fly", "list"))
+        await page.click("button:has-text('Look again')")
+        await page.wait_for_selector("text=2 users would be added.")
+        assert await axed(page) == []
+        await page.click("button:has-text('Add 2 users')")
+        await page.wait_for_selector("text=2 users are added.")
+        assert await axed(page) == []
+        async with page.expect_download() as coming:
+            await page.click("text=Download the passwords")
+        saved = (await (await coming.value).path()).read_text(encoding="utf-8").splitlines()
+    assert [line.partition(",")[0] for line in saved] == ["username", "many-1", "many-2"]
+    made = await desk.world.app.provider.user("many-2")
+    assert made is not None
+    assert verify(saved[2].partition(",")[2], made.password)

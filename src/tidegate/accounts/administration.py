@@ -23,6 +23,7 @@ from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.store.contract import Provider
 
 if TYPE_CHECKING:
+    from tidegate.accounts.bulk import Bulk
     from tidegate.accounts.event_rules import EventActions, EventRules
     from tidegate.accounts.groups import Groups
     from tidegate.accounts.lists import Lists
@@ -62,6 +63,13 @@ class Administration:
     def effective(self) -> Effective:
         """Accounts with what their groups give."""
         return effective(self._provider, self.options.rules)
+
+    @cached_property
+    def bulk(self) -> Bulk:
+        """Many users at once; loaded when somebody asks."""
+        from tidegate.accounts.bulk import Bulk
+
+        return Bulk(self._provider, self.users, self.loads)
 
     @cached_property
     def groups(self) -> Groups:

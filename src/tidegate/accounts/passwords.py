@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 
 from tidegate.accounts.actor import Actor
@@ -10,6 +11,14 @@ from tidegate.accounts.needs import HashesPasswords
 from tidegate.errors import BadRecord, InvalidArgument
 from tidegate.identity.passwords import is_hashed
 from tidegate.policy.strength import weakness
+
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that looks like something else
+_GROUPS = 4
+
+
+def generate_password() -> str:
+    """A password that is safe and can be typed: four groups of five letters and digits, 99 random bits."""
+    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(_GROUPS))
 
 
 @dataclass(frozen=True, slots=True)

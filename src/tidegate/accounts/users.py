@@ -11,14 +11,18 @@ from typing import Final
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.effective import effective
 from tidegate.accounts.folders import require_moves
+from tidegate.accounts.homes import proposed_home
+from tidegate.accounts.names import fold_name
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.passwords import NewPassword
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
 from tidegate.accounts.second_factors import Factors, keep_factors
 from tidegate.errors import BadRecord
+from tidegate.identity.passwords import is_hashed
 from tidegate.model import Account, Tally
 from tidegate.policy.login import disconnect_reason
+from tidegate.policy.strength import weakness
 from tidegate.store.contract import Provider
 from tidegate.store.documents import decode_account
 
@@ -65,22 +69,55 @@ class Users(Verbs[Account]):
             AlreadyExists: the name is taken.
             LoginRefused: too many passwords wait to be hashed (reason ``busy``).
         """
+        account = await self.judged(_with_password(document, password), by=by)
+        if account.password:
+            hashed = await self.hashed(account, account.password, by=by, typed=bool(password))
+            account = self.with_hash(account, hashed)
+        return await self._records.add(account, by=by)
+
+    async def judged(self, document: Document, *, by: Actor) -> Account:
+        """The account that `add` would store, its password as the document has it; nothing is changed.
+
+        Raises:
+            BadRecord, Denied: as `add`, but for the password.
+        """
         by.require(ADD)
         if self._options.homes is not None:
             document = self._options.homes.place(document, self._options.rules)
-        decoded = decode_account(_with_password(document, password), rules=self._options.rules)
-        account = keep_factors(_fresh(decoded), None)
+        account = keep_factors(_fresh(decode_account(document, rules=self._options.rules)), None)
         if by.role:
             account = replace(account, role=by.role)
         await self._check_place(account, None, by)
-        if account.password:
-            new = NewPassword(self._needs.hashes, by, typed=bool(password))
-            account = replace(
-                account,
-                password=await new.stored_form(account.password, await self._bits(account)),
-                last_password_change=_now_ms(),
-            )
-        return await self._records.add(account, by=by)
+        return account
+
+    def usual_home(self, name: str) -> str:
+        """The directory that is proposed for a new account; empty for a name that no directory can have."""
+        return proposed_home(fold_name(name, self._options.rules), self._options.rules)
+
+    async def hashed(self, account: Account, password: str, *, by: Actor, typed: bool = False) -> str:
+        """The stored form of a new password of an account.
+
+        Raises:
+            BadRecord: it is too weak, or impossible.
+            LoginRefused: too many passwords wait to be hashed (reason ``busy``).
+        """
+        new = NewPassword(self._needs.hashes, by, typed=typed)
+        return await new.stored_form(password, await self._bits(account))
+
+    async def check_password(self, account: Account, password: str) -> None:
+        """Return if a new password is good enough for an account; hashes and none at all are.
+
+        Raises:
+            BadRecord: it is too weak.
+        """
+        if not password or is_hashed(password):
+            return
+        if (weak := weakness(password, await self._bits(account))) is not None:
+            raise BadRecord("password", weak)
+
+    def with_hash(self, account: Account, hashed: str) -> Account:
+        """An account with a new password."""
+        return replace(account, password=hashed, last_password_change=_now_ms())
 
     async def change(
         self,

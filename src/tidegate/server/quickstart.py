@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tidegate.accounts.actor import Channel, operator
 from tidegate.accounts.directories import DEFAULT_HOMES
+from tidegate.accounts.passwords import generate_password
 from tidegate.config.load import Loaded
 from tidegate.server.administration import administration
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 ACCOUNT: Final = "demo"
 ADMIN: Final = "admin"
-_PASSWORD_GROUPS: Final = 4
 
 BY: Final = operator("quickstart", Channel.QUICKSTART)
 
@@ -33,12 +32,6 @@ class Welcome:
 
     def __repr__(self) -> str:
         return f"Welcome(username={self.username!r})"
-
-
-def generate_password() -> str:
-    """A password that is safe and can be typed: four groups of five letters and digits, 100 bits and more."""
-    letters = "abcdefghjkmnpqrstuvwxyz23456789"  # nothing that looks like something else
-    return "-".join("".join(secrets.choice(letters) for _ in range(5)) for _ in range(_PASSWORD_GROUPS))
 
 
 async def prepare(app: App, loaded: Loaded) -> Welcome:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tidegate.accounts import typed_values as amounts
 from tidegate.cluster.registry import LiveConnection
 from tidegate.events.kinds import ConnectionRefused, LoggedIn, LoginFailed, Refused, Transferred
 from tidegate.metrics.counts import EventCounts
 from tidegate.metrics.recent import WINDOW_SECONDS, Minute, Recent
 from tidegate.model import Origin, Peer, Protocol
 from tidegate.model.action import Action
-from tidegate.web.admin import amounts
 from tidegate.web.admin.live import Figures, _judged
 from tidegate.web.admin.rendering import moment, size, span, url, visible
 from tidegate.web.admin.transfers import TransferTable, largest

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tidegate.accounts import typed_values as amounts
 from tidegate.errors import BadRecord
-from tidegate.web.admin import amounts
 from tidegate.web.admin.user_fields import UserField
 
 Values = dict[str, list[str]]

@@ -32,6 +32,34 @@ class ApiResponse(BaseModel):
     error: str = Field("", description="What exactly was wrong; empty if nothing.")
 
 
+class TableUser(BaseModel):
+    """One user of a table."""
+
+    username: str
+    password: str = Field("", description="The one that was made; it is not told again.")
+
+
+class TableOutcome(BaseModel):
+    """The outcome of a table of users."""
+
+    users: list[TableUser] = Field(description="Who was added, or would be.")
+    left: list[TableUser] = Field(description="Whose name was taken meanwhile; those accounts are untouched.")
+
+
+class TableMistake(BaseModel):
+    """One mistake of a table."""
+
+    row: int = Field(description="As a spreadsheet numbers it; 0 for the table as a whole.")
+    column: str = Field(description="Empty for the row as a whole.")
+    error: str
+
+
+class TableRefused(ApiResponse):
+    """The mistakes of a table, of whose users none was added."""
+
+    mistakes: list[TableMistake] = Field(default_factory=list)
+
+
 class StorageResult(BaseModel):
     """The outcome for one root."""
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
+from tidegate.accounts.typed_values import read_size
 from tidegate.errors import InvalidArgument, InvalidPath, NotFound, TidegateError
 from tidegate.logs.filters import connection_of
 from tidegate.metrics.recent import Refusal
 from tidegate.model import Intent
 from tidegate.model.program import ProgramUse
 from tidegate.policy.mistakes import DOORS, METHODS
-from tidegate.web.admin.amounts import read_size
 from tidegate.web.admin.registry import Nav, Page
 from tidegate.web.admin.rendering import exact, moment, url
 from tidegate.web.admin.visit import Visit

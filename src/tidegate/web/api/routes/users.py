@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from tidegate.accounts.administrators import EVERYTHING
+from tidegate.accounts.user_table import MAX_TABLE_BYTES, read_table
 from tidegate.store.documents import encode_account
 from tidegate.web.api import schemas
 from tidegate.web.api.access import AddUsers, DeleteUsers, EditUsers, Ip, ViewUsers, With, actor
-from tidegate.web.api.bodies import Json, message, read_object
+from tidegate.web.api.bodies import Json, message, read_csv_text, read_object
 from tidegate.web.api.paging import (
     DEFAULT_PAGE,
     Confidential,
@@ -53,6 +56,45 @@ async def add_user(
     answer = encode_account(stored, confidential=bool(confidential_data) and who.may(EVERYTHING))
     headers = {"Location": f"/api/v2/users/{quote(stored.username, safe='')}", **etag(stored)}
     return Json(answer, 201, headers=headers)
+
+
+@router.post(
+    "/users/csv",
+    responses={200: {"model": schemas.TableOutcome}, 400: {"model": schemas.TableRefused}},
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"text/csv": {"schema": {"type": "string"}}}}
+    },
+)
+async def add_table(  # noqa: PLR0917  a query parameter is a parameter
+    request: Request,
+    services: With,
+    who: AddUsers,
+    ip: Ip,
+    preview: Annotated[int, Query(ge=0, le=1, description="1 only tells what would be added.")] = 0,
+    generate: Annotated[
+        int, Query(ge=0, le=1, description="1 makes a password for each user without one, and answers it.")
+    ] = 0,
+) -> Response:
+    """Add the users of a CSV in one transaction, or tell each mistake by row and column and add none.
+
+    The first row names columns, `username` among them; the form for many users in the web admin lists all.
+    """
+    text = await read_csv_text(request, limit=MAX_TABLE_BYTES)
+    by, bulk = actor(who, ip), services.administration.bulk
+    plan = await bulk.plan(await asyncio.to_thread(read_table, text), by=by, generate=bool(generate))
+    if plan.mistakes:
+        told = [{"row": one.row, "column": one.column, "error": one.what} for one in plan.mistakes]
+        return Json(
+            {"message": "Bad request", "error": str(plan.mistakes[0]), "mistakes": told}, status_code=400
+        )
+    answer: dict[str, Any] = {"users": [], "left": []}
+    if preview:
+        answer["users"] = [{"username": one.account.username} for one in plan.users]
+        return Json(answer)
+    for one in await bulk.create(plan, by=by):
+        shown = {"username": one.username, **({"password": one.password} if one.password else {})}
+        answer["users" if one.added else "left"].append(shown)
+    return Json(answer)
 
 
 @router.get("/users/{username}", responses={200: schemas.one("User")})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sizes and times as people type them into forms, and the texts that forms show for them.
+"""Sizes and times as people type them into forms and tables, and the texts that forms show for them.
 
 Reading what a form shows gives the value again, exactly.
 """
