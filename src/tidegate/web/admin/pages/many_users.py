@@ -97,7 +97,8 @@ def _planned(visit: Visit, text: str, plan: Plan, error: str = "") -> Response:
             one.row: _password_word(one.plain, one.generated, one.account.password) for one in plan.users
         },
     }
-    status = 400 if plan.mistakes or error else 200
+    # A preview that tells mistakes is what was asked for; nothing was refused.
+    status = 400 if error else 200
     return visit.html("many_users_preview.html", context, status=status)
 
 
@@ -112,7 +113,7 @@ async def create(visit: Visit) -> Response:
     text = visit.form["text"]
     plan = await _plan(visit, text)
     if plan.mistakes or not plan.users:
-        return _planned(visit, text, plan, "" if plan.mistakes else "The table has no users.")
+        return _planned(visit, text, plan, "The table has mistakes by now; look at it again.")
     try:
         made = await visit.services.administration.bulk.create(plan, by=visit.actor)
     except LoginRefused:
