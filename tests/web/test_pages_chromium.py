@@ -30,8 +30,8 @@ from tests.support.web_world import PASSWORD, WebWorld, web_world
 from tidegate.accounts.actor import Actor, Channel
 from tidegate.errors import AlreadyExists
 from tidegate.events import kinds
-from tidegate.model.action import Action
 from tidegate.identity.passwords import verify
+from tidegate.model.action import Action
 from tidegate.model.listed import ListKind
 from tidegate.model.origin import Origin
 from tidegate.store.deliveries import Delivery
