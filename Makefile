@@ -100,6 +100,7 @@ bench-quick: $(VENV)/.test
 
 docs: $(VENV)/.base
 	$(BIN)/python tools/generate_reference.py
+	$(BIN)/python tools/api_files.py
 
 # With Chromium; the pictures are part of the docs.
 screenshots: $(VENV)/.test

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from tidegate import __version__
@@ -238,11 +239,19 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         "basic": {"type": "http", "scheme": "basic"},
     }
     made["security"] = [{"bearer": []}, {"apiKey": []}]
+    made["servers"] = [{"url": "http://127.0.0.1:8080", "description": "As it is after installation."}]
+    made["info"]["license"] = {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}
+    # Generated clients name their functions so.
+    names = {route.unique_id: route.name for route in app.routes if isinstance(route, APIRoute)}
     # Said once here and not on every route: FastAPI would build a model of each for each at start.
-    refusals = {str(code): schemas.one("ApiResponse", text) for code, text in _REFUSALS.items()}
+    components["responses"] = {
+        f"Refused{code}": schemas.one("ApiResponse", text) for code, text in _REFUSALS.items()
+    }
+    refusals = {str(code): {"$ref": f"#/components/responses/Refused{code}"} for code in _REFUSALS}
     for path, item in made["paths"].items():
         for operation in item.values():
+            operation["operationId"] = names[operation["operationId"]]
             operation["responses"].pop("422", None)  # mistakes in parameters are answered with 400
             if path.startswith(BASE):
-                operation["responses"] |= refusals
+                operation["responses"] = dict(sorted({**refusals, **operation["responses"]}.items()))
     return made

@@ -29,9 +29,13 @@ POLICY: Final = (
 def render(openapi: dict[str, Any]) -> str:
     """The page for an OpenAPI document."""
     groups: dict[str, list[str]] = {}
+    shared = {
+        f"#/components/responses/{name}": answer
+        for name, answer in openapi.get("components", {}).get("responses", {}).items()
+    }
     for path, item in openapi["paths"].items():
         for method, operation in item.items():
-            groups.setdefault(operation["tags"][0], []).append(_operation(method, path, operation))
+            groups.setdefault(operation["tags"][0], []).append(_operation(method, path, operation, shared))
     body = "".join(f"<h2>{escape(tag)}</h2>{''.join(items)}" for tag, items in groups.items())
     title = f"{openapi['info']['title']} {openapi['info']['version']}"
     return (
@@ -43,7 +47,7 @@ def render(openapi: dict[str, Any]) -> str:
     )
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+def _operation(method: str, path: str, operation: dict[str, Any], shared: dict[str, Any]) -> str:
     rows = []
     for parameter in operation.get("parameters", ()):
         where = "required" if parameter.get("required") else "optional"
@@ -53,7 +57,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
             f"<td>{escape(parameter.get('description', ''))}</td></tr>"
         )
     answers = ", ".join(
-        f"{escape(code)} {escape(answer.get('description', ''))}"
+        f"{escape(code)} {escape(shared.get(answer.get('$ref'), answer).get('description', ''))}"
         for code, answer in operation["responses"].items()
     )
     table = f"<table>{''.join(rows)}</table>" if rows else ""

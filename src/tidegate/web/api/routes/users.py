@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 
 from tidegate.accounts.administrators import EVERYTHING
-from tidegate.accounts.user_table import MAX_TABLE_BYTES, read_table
+from tidegate.packages import load_beside
 from tidegate.store.documents import encode_account
 from tidegate.web.api import schemas
 from tidegate.web.api.access import AddUsers, DeleteUsers, EditUsers, Ip, ViewUsers, With, actor
@@ -79,6 +79,9 @@ async def add_table(  # noqa: PLR0917  a query parameter is a parameter
 
     The first row names columns, `username` among them; the form for many users in the web admin lists all.
     """
+    await load_beside("tidegate.accounts.user_table")
+    from tidegate.accounts.user_table import MAX_TABLE_BYTES, read_table
+
     text = await read_csv_text(request, limit=MAX_TABLE_BYTES)
     by, bulk = actor(who, ip), services.administration.bulk
     plan = await bulk.plan(await asyncio.to_thread(read_table, text), by=by, generate=bool(generate))
