@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
-.PHONY: help serve release package-test test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-doors bench-start docs screenshots clean
+.PHONY: help serve release package-test test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-doors bench-start docs docs-site screenshots clean
 
 help:
 	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-quick  measure against OpenSSH, under two minutes;  make bench: everything"
 	@echo "make release      build and check a release of this commit into dist/;  make package-test: install and run it"
 	@echo "make docs         regenerate the reference pages from the code;  make screenshots: the pictures of the web admin"
+	@echo "make docs-site    all pages as a site in dist/site"
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -38,6 +39,12 @@ $(VENV)/.check: $(VENV)/.test
 	@test -x .venv-release/bin/python || $(PYTHON) -m venv .venv-release
 	@.venv-release/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
 	  $$($(PYTHON) tools/requirements_of.py release)
+	@touch $@
+
+.venv-docs/.done: pyproject.toml constraints.txt
+	@test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+	  $$($(PYTHON) tools/requirements_of.py docs)
 	@touch $@
 
 serve: $(VENV)/.base
@@ -106,5 +113,9 @@ docs: $(VENV)/.base
 screenshots: $(VENV)/.test
 	$(BIN)/python -m tools.screenshots
 
+# Works from a disk and without a network; a link that leads nowhere fails it.
+docs-site: .venv-docs/.done
+	.venv-docs/bin/python tools/docs_site.py dist/site
+
 clean:
-	rm -rf $(VENV) .venv-newest .venv-release build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest .venv-release .venv-docs build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -142,6 +142,8 @@ def _root(
 def run(args: list[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
     args = sys.argv[1:] if args is None else args
+    if os.name == "nt":
+        return _fail("does not run on Windows itself; WSL 2, a container or a virtual machine with Linux do")
     if os.environ.get("_TIDEGATE_COMPLETE") == "words":
         from tidegate.cli.completion import answer
 
