@@ -24,7 +24,7 @@ TOP = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE")
 TREES = ("docs", "examples", "bench/RESULTS.md")
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 SHIM = "https://unpkg.com/iframe-worker/shim"
-"""What the generator has browsers load for searching on a disk; the copy here takes its place."""
+"""A script that the generator has browsers load for searching on a disk; a copy takes its place."""
 TOC = "table-of-contents"
 SLUGS = "toc: {permalink: true, slugify: !!python/object/apply:pymdownx.slugs.slugify {kwds: {case: lower}}}"
 """Ids of headings as the pages' own links have them."""
@@ -111,7 +111,7 @@ def put_shim(site: Path) -> None:
 
 
 class Page(HTMLParser):
-    """What a page of the site refers to.
+    """Anchors and links of a page of the site.
 
     Attributes:
         anchors: names in it that links may lead to.

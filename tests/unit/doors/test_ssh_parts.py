@@ -9,6 +9,7 @@ import stat
 
 import asyncssh
 import pytest
+from asyncssh.encryption import get_encryption_algs
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
@@ -51,6 +52,20 @@ def test_an_unknown_algorithm_is_named_with_its_nearest():
         "sftpd.ciphers[0]: unknown algorithm 'aes128-gmc@openssh.com'; the nearest valid one is 'aes128-gcm@openssh.com'",
         "sftpd.macs[0]: unknown algorithm 'hmac-sha2_256'; the nearest valid one is 'hmac-sha2-256'",
     ]
+
+
+def test_defaults_are_those_that_the_library_has_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A FIPS module of OpenSSL takes ChaCha20 away; a name that somebody wrote down stays an error."""
+    there = [name for name in get_encryption_algs() if b"chacha20" not in name]
+    monkeypatch.setattr("tidegate.doors.ssh.algorithms.get_encryption_algs", lambda: there)
+
+    assert resolve(Algorithms()).ciphers[:3] == (
+        "aes128-gcm@openssh.com",
+        "aes256-gcm@openssh.com",
+        "aes128-ctr",
+    )
+    with pytest.raises(ConfigError, match="chacha20"):
+        resolve(Algorithms(ciphers=("chacha20-poly1305@openssh.com",)))
 
 
 def test_legacy_names_are_kept_in_the_given_order_once():

@@ -137,8 +137,9 @@ def resolve(chosen: Algorithms) -> Algorithms:
     problems: list[Problem] = []
     resolved: dict[str, tuple[str, ...]] = {}
     for key in (item.name for item in fields(Algorithms)):
-        wanted: Sequence[str] = getattr(chosen, key) or _DEFAULTS[key]()
         known = _KNOWN[key]()
+        # Under restrictions of the system (a FIPS module) the library has less than the defaults name.
+        wanted: Sequence[str] = getattr(chosen, key) or [name for name in _DEFAULTS[key]() if name in known]
         for index, name in enumerate(wanted):
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
