@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "s3,azure,gcs,geoip,dnsbl"
+EXTRAS = "s3,azure,gcs,geoip,dnsbl,otel"
 MINOR = sys.version_info.minor
 PYTHON = f"/usr/bin/python3.{MINOR}"
 HOME = "usr/lib/tidegate"

@@ -20,7 +20,7 @@ import one_file
 from requirements_of import requirements
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("s3", "azure", "gcs", "geoip", "dnsbl")
+EXTRAS = ("s3", "azure", "gcs", "geoip", "dnsbl", "otel")
 """Of the package; what only tests and checks need is in no list of components."""
 
 SBOM = "sbom.cdx.json"

@@ -16,7 +16,10 @@ from tidegate.plugins import create_parts
 
 GROUP: Final = "tidegate.sinks"
 """The entry point group."""
-BUILT_IN: Final = {"file": "tidegate.events.sinks.file:FileSink"}
+BUILT_IN: Final = {
+    "file": "tidegate.events.sinks.file:FileSink",
+    "opentelemetry": "tidegate.events.sinks.traces:TraceSink",
+}
 """Our own sinks by name."""
 
 

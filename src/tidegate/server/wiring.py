@@ -231,8 +231,9 @@ def sink_uses(loaded: Loaded) -> list[SinkUse]:
     uses: list[SinkUse] = []
     for one in loaded.settings.events.sinks:
         options = dict(one.options)
-        if one.use in BUILT_IN and isinstance(path := options.get("path"), str) and path:
-            options["path"] = str(loaded.resolve(path))
+        for key in ("path", "certificate_file") if one.use in BUILT_IN else ():
+            if isinstance(path := options.get(key), str) and path:
+                options[key] = str(loaded.resolve(path))
         uses.append(SinkUse(one.use, one.name, tuple(one.events), options))
     return uses
 

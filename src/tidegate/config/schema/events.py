@@ -91,7 +91,7 @@ class SinkKeys(Section):
 
     use: str = key(
         "",
-        "`file`, the name of an installed sink (entry point group `tidegate.sinks`), or "
+        "`file`, `opentelemetry`, the name of an installed sink (entry point group `tidegate.sinks`), or "
         "`package.module:name`.",
     )
     name: str = key("", "What it is remembered by if it is a kept one; empty is `use`.")
