@@ -15,6 +15,7 @@ import yaml
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 METHODS: Final = ("get", "post", "put", "patch", "delete")
+LAST: Final = "sign out"
 BASE: Final = "http://127.0.0.1:8080"
 
 
@@ -68,9 +69,10 @@ def postman(made: dict[str, Any]) -> dict[str, Any]:
     for path, item in made["paths"].items():
         for method in METHODS:
             if (operation := item.get(method)) is not None:
-                folders.setdefault((operation.get("tags") or ["other"])[0], []).append(
-                    _request(made, path, method, operation)
-                )
+                tag = LAST if path.endswith("/logout") else (operation.get("tags") or ["other"])[0]
+                folders.setdefault(tag, []).append(_request(made, path, method, operation))
+    # A run of the whole collection needs its token to the end.
+    folders[LAST] = folders.pop(LAST)
     return {
         "info": {
             "name": "Tidegate REST API",
