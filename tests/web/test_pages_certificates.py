@@ -175,3 +175,15 @@ async def test_secrets_are_counted_by_their_key(tmp_path: Path) -> None:
     async with web_world(tmp_path) as world, signed_in(world) as (who, page):
         assert "kept in plain text" in page.text and "No SSH door is open" in page.text
         assert "No certificate is in use" in page.text
+
+
+async def test_health_warns_of_a_chain_that_has_ended(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    ended = Authority(tmp_path / "old", days=-10).file.read_bytes()
+    telemetry = {"bind_port": free_port(), **Authority(tmp_path).server("well", 90, chain=ended)}
+    async with web_world(tmp_path, telemetry=telemetry) as world:
+        checks = (await world.client.get("/api/v2/status")).json()["health"]["checks"]
+        (found,) = [one for one in checks if one["name"] == "certificates"]
+        assert (found["status"], found["text"]) == ("warn", "the chain of telemetry has ended")
+        async with signed_in(world) as (_, page):
+            assert "1 of them cannot be used." in page.text

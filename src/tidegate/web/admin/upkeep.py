@@ -9,7 +9,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final, Literal
 
 from tidegate.errors import BadRecord, BadRecords, Conflict, NotFound, TidegateError
@@ -45,6 +45,7 @@ class Work:
         mistakes: of the dump, by place and name, `MAX_MISTAKES` at most.
         more_mistakes: number of further ones.
         report: what became, or would become, of each record.
+        records: of work that ended, the number that the report had.
         size: bytes of the file.
         secrets: of a count of secrets: how many there are by kind of record, field and key.
     """
@@ -60,6 +61,7 @@ class Work:
     mistakes: tuple[str, ...] = ()
     more_mistakes: int = 0
     report: LoadReport | None = None
+    records: int = 0
     size: int = 0
     secrets: Mapping[tuple[str, str, str], int] | None = None
 
@@ -229,7 +231,9 @@ class Upkeep:
             if work.kind == "secrets":
                 self.secrets = work
             elif work.kind != "preview":
-                self._ended.appendleft(work)
+                # The names of all records are kept for as long as the dump is held, and no longer.
+                records = len(work.report.rows) if work.report is not None else 0
+                self._ended.appendleft(replace(work, report=None, records=records))
             for held in list(self._held.values()):
                 if held.work is work:
                     self._over(held)

@@ -24,6 +24,8 @@ from tidegate.web.api.loading import check_scan, load, rehearse
 
 MAX_NAMED: Final = 200
 """Records of a kind, and remarks, that a page names; the others are counted."""
+MAX_ADMINS: Final = 20
+"""Administrators that change whom the warning names."""
 MAX_NAME: Final = 120
 """Characters of the name of a file that are shown."""
 
@@ -102,7 +104,7 @@ async def show(visit: Visit) -> Response:
 
 def _shown(visit: Visit, held: Held, mistake: str) -> Response:
     work, report = held.work, held.work.report
-    counts = Counter((kind, action) for kind, _, action in report.rows) if report is not None else Counter()
+    counts, names = _summed(report)
     changes = sum(number for (_, action), number in counts.items() if action != "kept")
     mine = held.by == visit.who.username
     context: dict[str, Any] = {
@@ -110,11 +112,11 @@ def _shown(visit: Visit, held: Held, mistake: str) -> Response:
         "work": work,
         "kinds": KINDS,
         "again": url("maintenance", "restore", held.id, "progress"),
-        "rows": _rows(report, counts),
+        "rows": _rows(counts, names),
         "changes": changes,
         "whole": 0 if report is None else len(report.rows),
-        "admins": _names(report, "admin", limit=20),
-        "yours": report is not None and ("admin", visit.who.username, "updated") in set(report.rows),
+        "admins": [name for name, _ in names.get("admin", ())[:MAX_ADMINS]],
+        "yours": report is not None and ("admin", visit.who.username, "updated") in report.rows,
         "notes": report.notes[:MAX_NAMED] if report is not None else (),
         "more_notes": max(0, len(report.notes) - MAX_NAMED) if report is not None else 0,
         "mode": dict(MODES)[str(held.mode)],
@@ -125,26 +127,32 @@ def _shown(visit: Visit, held: Held, mistake: str) -> Response:
     return visit.html("restore.html", context, status=400 if mistake else 200)
 
 
-def _rows(report: LoadReport | None, counts: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+_Named = dict[str, list[tuple[str, str]]]
+"""Names and actions of records that change, by kind, `MAX_NAMED` at most."""
+
+
+def _summed(report: LoadReport | None) -> tuple[Counter[tuple[str, str]], _Named]:
+    """The number of records by kind and action, and the names of those that change."""
+    counts: Counter[tuple[str, str]] = Counter()
+    names: _Named = {}
+    for kind, name, action in report.rows if report is not None else ():
+        counts[kind, action] += 1
+        if action != "kept" and len(known := names.setdefault(kind, [])) < MAX_NAMED:
+            known.append((name, action))
+    return counts, names
+
+
+def _rows(counts: Counter[tuple[str, str]], names: _Named) -> list[dict[str, Any]]:
     """One row for each kind of records that the dump has."""
-    if report is None:
-        return []
     return [
         {
             "kind": words[1],
             **{action: counts[kind, action] for action in ("added", "updated", "kept")},
-            "names": [(name, action) for of, name, action in report.rows if of == kind and action != "kept"][
-                :MAX_NAMED
-            ],
+            "names": names.get(kind, []),
         }
         for kind, words in KIND_WORDS.items()
         if any(counts[kind, action] for action in ("added", "updated", "kept"))
     ]
-
-
-def _names(report: LoadReport | None, kind: str, *, limit: int) -> list[str]:
-    rows = report.rows if report is not None else ()
-    return [name for of, name, action in rows if of == kind and action != "kept"][:limit]
 
 
 async def progress(visit: Visit) -> Response:
