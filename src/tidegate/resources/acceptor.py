@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tidegate.resources.descriptors import Descriptors
+from tidegate.resources.newcomers import Mark, Newcomers
 
 TURN: Final = 32
-"""Connections accepted in one turn of the loop."""
+"""Connections accepted in one turn of the loop at most; `newcomers` says for how many there is time."""
 
 RETRY_SECONDS: Final = 0.2
 """After a failure to accept, how long the kernel keeps those that come."""
@@ -31,12 +32,17 @@ class Acceptor:
         sockets: bound and listening; owned from here on.
         take: who gets connections.
         descriptors: refuses connections when descriptors run low.
+        newcomers: bounds what accepting takes from those who have logged in.
     """
 
-    def __init__(self, sockets: Sequence[socket.socket], take: Take, descriptors: Descriptors) -> None:
+    def __init__(
+        self, sockets: Sequence[socket.socket], take: Take, descriptors: Descriptors, newcomers: Newcomers
+    ) -> None:
         self.sockets = tuple(sockets)
         self._take = take
         self._descriptors = descriptors
+        self._newcomers = newcomers
+        self._mark = Mark()
         self._loop = asyncio.get_running_loop()
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._closed = False
@@ -71,6 +77,17 @@ class Acceptor:
         """Return at once: `close` has closed the sockets. As `asyncio.Server`."""
 
     def _ready(self, sock: socket.socket) -> None:
+        newcomers, mark = self._newcomers, self._mark
+        most = newcomers.look(mark)
+        if not most:
+            return  # asked again in the next turn: those who wait are still there
+        newcomers.begin()
+        try:
+            self._accept(sock, newcomers, mark, most)
+        finally:
+            newcomers.end()
+
+    def _accept(self, sock: socket.socket, newcomers: Newcomers, mark: Mark, most: float) -> None:
         for _ in range(TURN):
             if self._closed:
                 return
@@ -87,6 +104,8 @@ class Acceptor:
                 continue
             connection.setblocking(False)
             self._take(connection, address)
+            if not newcomers.may_go_on(mark, most):
+                return
 
     def _rest(self, sock: socket.socket) -> None:
         """Leave newcomers to the kernel for a moment; trying again at once would only burn the processor."""

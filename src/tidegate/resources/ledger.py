@@ -15,6 +15,7 @@ from tidegate.resources.count import Count, Share
 from tidegate.resources.descriptors import Descriptors
 from tidegate.resources.entrance import Entrance, OpenEntrance
 from tidegate.resources.limits import Limits
+from tidegate.resources.newcomers import Newcomers
 from tidegate.resources.notices import Notices
 from tidegate.resources.rates import Budget, Budgets
 from tidegate.resources.room import Room
@@ -37,6 +38,7 @@ class Ledger:
         proxies: whose PROXY header doors read; replaced when the configuration is read again.
         connections: open connections of all doors but HTTP, and of each source.
         arrivals: those of SSH, FTP and doors of other packages that have not logged in.
+        newcomers: what those who have not logged in take of the event loop.
         entrance: says who may come in at all; set once, before doors open.
         early: bytes of uploads that wait for those before them, for storage that takes files in order; a
             quarter of what may be buffered.
@@ -48,6 +50,7 @@ class Ledger:
         self.entrance: Entrance = OpenEntrance()
         self.connections = Connections()
         self.arrivals: Arrivals[Any] = Arrivals()
+        self.newcomers = Newcomers()
         self.proxies: ProxyOptions = NO_PROXIES
         self.notices = notices = Notices(clock)
         self.descriptors = Descriptors(notices, limit=limits.descriptors, reserve=limits.reserved_descriptors)

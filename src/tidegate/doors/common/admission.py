@@ -20,6 +20,7 @@ from tidegate.model.proxies import Ends
 from tidegate.model.refusal import Refusal
 from tidegate.resources import Arrivals, Ledger, StartupLimits
 from tidegate.resources.connections import PER_SOURCE
+from tidegate.resources.newcomers import Newcomers
 
 __all__ = ["Admission", "AdmissionLimits", "AdmissionRules", "Bar", "Refusal", "Visit", "denial"]
 
@@ -80,6 +81,7 @@ class Visit:
         rename_onto: what the binding it came by says of RENAME onto a name that exists.
         ends: the ends of the connection, as far as the door said.
         leave: counts it out, at whichever door it is.
+        newcomers: the account of work for it before it has logged in; the door charges it.
     """
 
     __slots__ = (
@@ -88,6 +90,7 @@ class Visit:
         "ends",
         "heard",
         "leave",
+        "newcomers",
         "over",
         "rename_onto",
         "source",
@@ -97,6 +100,7 @@ class Visit:
         self.address = address
         self.ends = ends
         self.leave: Callable[[], None] = lambda: None
+        self.newcomers: Newcomers | None = None
         self.source = host_of(address)
         self.end: Callable[[str], object] | None = None
         self.heard: Callable[[], bool] | None = None
@@ -201,6 +205,8 @@ class Admission:
         if self._rules.common:
             self._ledger.connections.take(visit.source)
         self._waiting.enter(visit, visit.source, now)
+        visit.newcomers = self._ledger.newcomers
+        visit.newcomers.entered()
         return visit
 
     async def wait(self, visit: Visit) -> Refusal | None:

@@ -89,7 +89,9 @@ class Listeners(Generic[BindingT]):
                     continue
                 gate = ProxyGate(self._proxies, partial(self._accepted, binding), self._turned)
                 self._gates.append(gate)
-                self._open.append((binding, Acceptor(sockets, gate.take, self._ledger.descriptors)))
+                self._open.append(
+                    (binding, Acceptor(sockets, gate.take, self._ledger.descriptors, self._ledger.newcomers))
+                )
             if problems:
                 raise ConfigError(problems)
         except BaseException:

@@ -57,13 +57,14 @@ class Reading:
     Attributes:
         reasons: flags of `Why` that are set.
         work: processes what waits for a later turn; called within a slice when only `TURN` is set.
+        later: takes it until then: the queue of the turns, or that of strangers.
     """
 
-    __slots__ = ("_paused", "_queued", "_transport", "_turns", "reasons", "work")
+    __slots__ = ("_paused", "_queued", "_transport", "later", "reasons", "work")
 
     def __init__(self, transport: asyncio.Transport, turns: Turns) -> None:
         self._transport = transport
-        self._turns = turns
+        self.later = turns.later
         self._queued = False
         self._paused = False
         self.reasons = 0
@@ -100,7 +101,7 @@ class Reading:
         self.stop(TURN)
         if not self._queued:
             self._queued = True
-            self._turns.later(self._work)
+            self.later(self._work)
 
     def _work(self) -> None:
         self._queued = False
@@ -131,8 +132,8 @@ class Intake:
         self._heavy = False
         reading.work = self._go_on
 
-    def put(self, data: bytes) -> bool:
-        """Data arrived.
+    def put(self, data: bytes, *, waits: bool = False) -> bool:
+        """Data arrived; `waits` says that it is for a later turn.
 
         Returns:
             False if more is held than can be; the caller ends the connection.
@@ -140,7 +141,7 @@ class Intake:
         if self._closed:
             return True
         reading, turns = self._reading, self._turns
-        if self._backlog or reading.reasons or not turns.may_work or (self._heavy and turns.crowded):
+        if waits or self._backlog or reading.reasons or not turns.may_work or (self._heavy and turns.crowded):
             if len(self._backlog) + len(data) > MAX_BACKLOG:
                 return False
             self._backlog += data

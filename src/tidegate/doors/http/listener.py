@@ -445,7 +445,7 @@ class Listener(Server):
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self.config.load()
         self.lifespan = self.config.lifespan_class(self.config)
-        acceptor = Acceptor(self._sockets, self._gate.take, self._ledger.descriptors)
+        acceptor = Acceptor(self._sockets, self._gate.take, self._ledger.descriptors, self._ledger.newcomers)
         acceptor.start()
         self.servers = [cast("asyncio.Server", acceptor)]  # uvicorn closes it and waits for that, no more
         self.started = True

@@ -181,6 +181,19 @@ class DoorConnection(PacketConnection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the conversation, with a bound on what may wait to be sent."""
+        newcomers = None if self.door_visit is None else self.door_visit.newcomers
+        if newcomers is None:
+            self._begin_conversation(transport)
+            return
+        newcomers.begin()
+        try:
+            self._begin_conversation(transport)
+        finally:
+            newcomers.end()
+        if self.door_reading is not None:
+            self.door_reading.later = newcomers.later
+
+    def _begin_conversation(self, transport: asyncio.BaseTransport) -> None:
         stream = cast("asyncio.Transport", transport)  # uvloop's are no subclass of it
         stream.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
         self.door_transport = stream
@@ -194,12 +207,35 @@ class DoorConnection(PacketConnection):
     def data_received(self, data: bytes, datatype: Any = None) -> None:  # noqa: ARG002  asyncssh's signature
         """Take input in small pieces, a slice of a turn at a time."""
         intake = self.door_intake
-        if intake is not None and not intake.put(data):
+        if intake is not None and not intake.put(data, waits=not self._auth_complete and self._waits()):
             self._too_much("more input than can wait")
 
+    def _waits(self) -> bool:
+        """True if strangers have had their share of the loop."""
+        visit = self.door_visit
+        return visit is not None and visit.newcomers is not None and not visit.newcomers.may_work
+
+    async def send_userauth_success(self) -> None:
+        """Somebody logged in: from here on they have their turns as everybody else."""
+        await super().send_userauth_success()
+        if self.door_reading is not None and self._auth_complete:
+            self.door_reading.later = turns_of(self._loop).later
+
     def _take(self, data: bytes) -> None:
+        newcomers = None
         if not self._auth_complete:
             self._corked = []  # what is answered before the login is bounded; a download is not
+            newcomers = None if self.door_visit is None else self.door_visit.newcomers
+        if newcomers is None:
+            self._take_piece(data)
+            return
+        newcomers.begin()
+        try:
+            self._take_piece(data)
+        finally:
+            newcomers.end()
+
+    def _take_piece(self, data: bytes) -> None:
         try:
             super().data_received(data)
         finally:
@@ -242,7 +278,14 @@ class DoorConnection(PacketConnection):
 
     def _cleanup(self, exc: Exception | None) -> None:
         self._stop_intake()
-        super()._cleanup(exc)
+        newcomers = None if self._auth_complete or self.door_visit is None else self.door_visit.newcomers
+        if newcomers is not None:
+            newcomers.begin()
+        try:
+            super()._cleanup(exc)
+        finally:
+            if newcomers is not None:
+                newcomers.end()
 
     def _stop_intake(self) -> None:
         if self.door_intake is not None:
