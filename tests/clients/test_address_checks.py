@@ -133,6 +133,38 @@ def test_a_file_of_a_list_is_heeded_and_read_again(server: Doors) -> None:
     wait_for(lambda: told in server.log_file.read_text(), told)
 
 
+def test_files_of_sftpgo_are_read_at_start_by_sighup_and_named(tmp_path: Path) -> None:
+    safe, block, allow = (tmp_path / name for name in ("safe.json", "block.json", "allow"))
+    safe.write_text('{"addresses": ["127.0.0.7"], "networks": []}')
+    block.write_text('{"addresses": [],\n "networks": ["127.0.0.4/30"]}')
+    allow.write_text("127.0.0.0/28\n")
+    one = Doors(
+        tmp_path / "tidegate",
+        whitelist_file="../allow",
+        defender={"safelist_file": str(safe), "blocklist_file": str(block)},
+    )
+    one.start()
+    try:
+        assert one.open_to("127.0.0.7") == one.open_to("127.0.0.1") == ALL
+        assert one.open_to("127.0.0.5") == one.open_to("127.0.0.20") == set()
+        line = one.wait_line("refused", ip="127.0.0.5", rule="defender list")
+        assert line["text"] == f"127.0.0.5 is on the defender list as 127.0.0.4/30, from {block}:2"
+        assert one.wait_line("refused", ip="127.0.0.20", rule="common.whitelist_file")
+        block.write_text('{"networks": [\n"127.0.0.9/32",\n"nobody/32"]}')
+        one.send(signal.SIGHUP)
+        told = f"common.defender.blocklist_file: {block}: line 3: 'nobody/32' is no address"
+        wait_for(lambda: told in one.log_file.read_text(), told)
+        assert one.open_to("127.0.0.5") == set()
+        assert one.open_to("127.0.0.9") == ALL
+        block.write_text('{"networks": [\n"127.0.0.9/32"]}')
+        one.send(signal.SIGHUP)
+        wait_for(lambda: one.open_to("127.0.0.9") == set(), "the file")
+        assert one.open_to("127.0.0.5") == ALL
+    finally:
+        one.expected_errors.append("blocklist_file")
+        one.stop()
+
+
 def test_an_address_on_a_blocklist_is_refused(server: Doors) -> None:
     assert server.status("httpd", client="203.0.113.5") == 403
     assert server.status("httpd", client="2001:db8:bad::1") == 403

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files with one address or network a line, as blocklists are published and other programs write them."""
+"""Files with addresses and networks, one a line, or JSON as SFTPGo has it.
+
+Lines are as blocklists are published and other programs write them; the JSON is
+``{"addresses": [...], "networks": [...]}``.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +25,8 @@ MAX_ENTRIES: Final = 500_000
 MAX_TOLD: Final = 10
 """Wrong lines of one file that are named in the log; the others are counted."""
 MAX_LINE: Final = 1024
+KEYS: Final = ("addresses", "networks")
+"""Keys of a JSON document."""
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +40,14 @@ class ListFile:
         kind: list that its entries are of.
         mode: meaning of its entries.
         protocols: sum of bits of `model.listed.PROTOCOLS`; 0 for all.
+        strict: a file with a mistake is refused as a whole, and may be JSON.
     """
 
     path: str
     kind: ListKind
     mode: ListMode = ListMode.ALLOW
     protocols: int = 0
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +106,88 @@ def read_file(path: str) -> Lines:
         OSError: it cannot be read.
         ValueError: it is too large, or no text.
     """
-    with Path(path).open("rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"is larger than {MAX_BYTES} bytes")
-    found = read_lines(content.decode("utf-8-sig").splitlines())
+    found = read_lines(_text(path).splitlines())
     for number, why in found.wrong:
         log.warning("%s:%d: %s", path, number, why)
     if found.left_out > len(found.wrong):
         log.warning("%s: %d more lines are left out", path, found.left_out - len(found.wrong))
     return found
+
+
+def _text(path: str) -> str:
+    with Path(path).open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"is larger than {MAX_BYTES} bytes")
+    return content.decode("utf-8-sig")
+
+
+def read_strict(path: str) -> Lines:
+    """Networks of a file, of lines or of JSON.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is too large, no text, or has a mistake; names the line of the first one.
+    """
+    text = _text(path)
+    found = read_json(text) if text.lstrip().startswith("{") else read_lines(text.splitlines())
+    for number, why in found.wrong:
+        raise ValueError(f"line {number}: {why}")
+    return found
+
+
+def read_json(text: str) -> Lines:
+    """Networks of a document in SFTPGo's shape.
+
+    Raises:
+        ValueError: it is no such document; names the line.
+    """
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise ValueError("line 1: is nested too deep") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {error.lineno}: {error.msg}") from None
+    places = _Places(text)
+    networks: list[tuple[str, int]] = []
+    for name, values in document.items():
+        if name not in KEYS:
+            raise ValueError(f"line {places.of(name)}: {name[:64]!r} is not one of {', '.join(KEYS)}")
+        if values is None:
+            continue
+        if not isinstance(values, list):
+            raise ValueError(f"line {places.of(name)}: {name} should be a list of texts")
+        places.of(name)
+        for value in values:
+            if not isinstance(value, str):
+                raise ValueError(f"line {places.line}: {name} should be a list of texts, not {value!r:.64}")
+            line = places.of(value)
+            found = read_lines([value])
+            if not found.networks or ("/" in value) != (name == "networks"):
+                kind = "network such as 192.0.2.0/24" if name == "networks" else "address"
+                why = found.wrong[0][1] if found.wrong else f"{value[:64]!r} is no {kind}"
+                raise ValueError(f"line {line}: {why}")
+            networks.append((found.networks[0][0], line))
+            if len(networks) > MAX_ENTRIES:
+                raise ValueError(f"line {line}: there are more than {MAX_ENTRIES} entries")
+    return Lines(tuple(networks), (), 0)
+
+
+class _Places:
+    """Lines of the texts of a JSON document, asked in their order."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self.line = 1
+
+    def of(self, value: str) -> int:
+        """The line of the next place of a text; the last one if it is written in another way there."""
+        at = self._text.find(json.dumps(value, ensure_ascii=False), self._at)
+        if at >= 0:
+            self.line += self._text.count("\n", self._at, at)
+            self._at = at + 1
+        return self.line
 
 
 class ListFiles:
@@ -118,11 +199,18 @@ class ListFiles:
 
     def __init__(self, files: Sequence[ListFile]) -> None:
         self.files = tuple(files)
-        self._watched = [WatchedFile(file.path, read_file, (ValueError,)) for file in files]
+        self._watched = [
+            WatchedFile(file.path, read_strict if file.strict else read_file, (ValueError,)) for file in files
+        ]
 
-    def look(self) -> bool:
-        """Read files that changed; blocks. True if any was read."""
-        return sum(file.look() for file in self._watched) > 0
+    def look(self, *, at_once: bool = False) -> bool:
+        """Read files that changed; blocks. True if any was read.
+
+        Args:
+            at_once: those too that were written just now: somebody said that they are whole.
+        """
+        now = 0.0 if at_once else None
+        return sum(file.look(now) for file in self._watched) > 0
 
     def problems(self) -> dict[str, str]:
         """Files that cannot be used, each with the reason."""

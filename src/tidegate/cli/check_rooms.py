@@ -143,7 +143,9 @@ def list_and_location_files(loaded: Loaded, problems: list[Problem]) -> Iterator
     from tidegate.cli.check_addresses import addresses
 
     common = loaded.settings.common
-    if common.geoip.databases or common.dnsbl.zones or common.list_files:
+    defender = common.defender
+    files = (common.list_files, common.whitelist_file, defender.safelist_file, defender.blocklist_file)
+    if common.geoip.databases or common.dnsbl.zones or any(files):
         yield from addresses(loaded, problems, partial(origin_of, loaded))
 
 

@@ -186,8 +186,9 @@ def _header(proxies: ProxyOptions, address: str) -> ConnectStep:
 
 
 def _allow_list(defence: Defence, address: str, protocol: str, now: float) -> ConnectStep:
-    rule = "common.allowlist_status"
+    rule = defence.options.allow_rule
     if not defence.options.allow_listed_only:
+        rule = "common.allowlist_status"
         return ConnectStep(rule, "passes", "the allow list is off")
     entry = defence.find(ListKind.ALLOW, address, protocol, now)
     if entry is None or entry.mode != ListMode.ALLOW:

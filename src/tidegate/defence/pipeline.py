@@ -43,6 +43,7 @@ class DefenceOptions:
 
     Attributes:
         allow_listed_only: only addresses of the allow list may connect.
+        allow_rule: the key that says so.
         defender: None marks nobody; bans made by hand and the list of those that never get in hold.
         limiters: in the order of the configuration.
         penalties: None penalises nobody.
@@ -50,6 +51,7 @@ class DefenceOptions:
     """
 
     allow_listed_only: bool = False
+    allow_rule: str = "common.allowlist_status"
     defender: DefenderLimits | None = None
     limiters: tuple[RateLimits, ...] = ()
     penalties: PenaltyLimits | None = None
@@ -135,7 +137,7 @@ class Defence:
         if self.options.allow_listed_only:
             entry = self.find(ListKind.ALLOW, address, protocol, now)
             if entry is None or entry.mode != ListMode.ALLOW:
-                return Refusal("common.allowlist_status", f"{address} is not on the allow list")
+                return Refusal(self.options.allow_rule, f"{address} is not on the allow list")
         entry = self.find(ListKind.DEFENDER, address, protocol, now)
         if entry is not None:
             if entry.mode == ListMode.ALLOW:

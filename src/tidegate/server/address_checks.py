@@ -62,7 +62,7 @@ class AddressChecks:
         """
         geo = await geo_check(loaded, kept=None if self._geo is None else self._geo.databases)
         files = await list_files(loaded, kept=self._files)
-        lists = self._lists if files is self._files else await asyncio.to_thread(_lists_of, files)
+        lists = await asyncio.to_thread(_lists_of, files)
         keys = loaded.settings.common.dnsbl
         same = self._dnsbl is not None and keys == self._dnsbl_keys
         dnsbl = self._dnsbl if same else await blocklist_check(loaded)
@@ -180,28 +180,50 @@ async def list_files(loaded: Loaded, kept: ListFiles | None = None) -> ListFiles
     Raises:
         ConfigError: a file cannot be read and `broken` is ``stop``.
     """
-    keys = loaded.settings.common.list_files
-    if not keys:
+    common = loaded.settings.common
+    own = {
+        "common.defender.safelist_file": (common.defender.safelist_file, "safe"),
+        "common.defender.blocklist_file": (common.defender.blocklist_file, "block"),
+        "common.whitelist_file": (common.whitelist_file, "allow"),
+    }
+    named = [(key, path, name) for key, (path, name) in own.items() if path]
+    if not common.list_files and not named:
         return None
     from tidegate.addresses.list_files import ListFile, ListFiles
 
     files = [
+        ListFile(
+            path=str(loaded.resolve(path).absolute()), kind=_KINDS[name][0], mode=_KINDS[name][1], strict=True
+        )
+        for _, path, name in named
+    ]
+    files += [
         ListFile(
             path=str(loaded.resolve(one.path).absolute()),
             kind=_KINDS[one.list][0],
             mode=_KINDS[one.list][1],
             protocols=sum(PROTOCOLS[name] for name in set(one.protocols)) % sum(PROTOCOLS.values()),
         )
-        for one in keys
+        for one in common.list_files
     ]
+    stops = [key for key, _, _ in named]
+    stops += ["common.list_files" if one.broken == "stop" else "" for one in common.list_files]
     if kept is not None and kept.files == tuple(files):
-        return kept
-    found = ListFiles(files)
-    await asyncio.to_thread(found.look)
-    stops = {file.path for file, one in zip(files, keys, strict=True) if one.broken == "stop"}
-    problems = [f"{path}: {error}" for path, error in found.problems().items() if path in stops]
+        # Whoever asks for a reload says that the files are whole.
+        await asyncio.to_thread(kept.look, at_once=True)
+        stops = [key if file.strict else "" for key, file in zip(stops, files, strict=True)]
+        found = kept
+    else:
+        found = ListFiles(files)
+        await asyncio.to_thread(found.look)
+    errors = found.problems()
+    problems = [
+        Problem(key, f"{file.path}: {errors[file.path]}")
+        for key, file in zip(stops, files, strict=True)
+        if key and file.path in errors
+    ]
     if problems:
-        raise ConfigError([Problem("common.list_files", text) for text in problems])
+        raise ConfigError(problems)
     return found
 
 

@@ -114,7 +114,8 @@ def options(loaded: Loaded) -> DefenceOptions:
     """Options of the pipeline from `common`."""
     common = loaded.settings.common
     return DefenceOptions(
-        allow_listed_only=common.allowlist_status == 1,
+        allow_listed_only=common.allowlist_status == 1 or bool(common.whitelist_file),
+        allow_rule="common.allowlist_status" if common.allowlist_status else "common.whitelist_file",
         defender=_limits(common.defender),
         penalties=penalties(loaded),
         proxies=all_proxies(loaded),

@@ -9,7 +9,7 @@ import pytest
 from tests.support.geo_databases import age
 
 from tidegate.addresses import list_files
-from tidegate.addresses.list_files import ListFile, ListFiles, read_lines
+from tidegate.addresses.list_files import ListFile, ListFiles, read_lines, read_strict
 from tidegate.defence.lists import AddressLists
 from tidegate.defence.pipeline import Defence, DefenceOptions
 from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
@@ -120,3 +120,42 @@ def test_the_most_specific_entry_counts_and_of_two_the_stored_one(tmp_path: Path
         refusal = defence.check(address, "SSH")
         assert refusal is not None
         assert refusal.text == f"{address} is on the defender list as {network}, from {path}:{line}"
+
+
+def test_json_of_sftpgo_is_read_with_lines(tmp_path: Path) -> None:
+    path = tmp_path / "safe.json"
+    text = '{\n  "addresses": [\n    "192.0.2.1",\n    "2001:db8::1"\n  ],\n  "networks": ["10.8.0.0/16",\n'
+    write(path, text + '    "192.0.2.1/32"]\n}\n')
+    assert read_strict(str(path)).networks == (
+        ("192.0.2.1/32", 3),
+        ("2001:db8::1/128", 4),
+        ("10.8.0.0/16", 6),
+        ("192.0.2.1/32", 7),
+    )
+    write(path, "192.0.2.0/24 # office\n\n2001:db8::/32\n")
+    assert read_strict(str(path)).networks == (("192.0.2.0/24", 1), ("2001:db8::/32", 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"addresses": ["10.0.0.1"],\n "networks": ["10.0.0.1"]}', "line 2: '10.0.0.1' is no network such as"),
+        ('{"addresses":\n ["10.0.0.0/8"]}', "line 2: '10.0.0.0/8' is no address"),
+        ('{"networks":\n\n ["10.0.0.1/8"]}', "line 3: '10.0.0.1/8' has bits of a host; the network is 10.0.0.0/8"),
+        ('{"networks":\n "10.0.0.0/8"}', "line 1: networks should be a list of texts"),
+        ('{"networks": [\n"10.0.0.0/8", 5]}', "line 2: networks should be a list of texts, not 5"),
+        ('{"hosts": []}', "line 1: 'hosts' is not one of addresses, networks"),
+        ('{"addresses": [\n"10.0.0.1",\n]}', "line 3: Expecting value"),
+        ('{"addresses": ' + "[" * 100_000, "line 1: "),
+        ("10.0.0.1\nnobody\n", "line 2: 'nobody' is no address and no network"),
+    ],
+)  # fmt: skip
+def test_a_strict_file_is_refused_as_a_whole_and_names_the_line(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "block"
+    write(path, "10.9.9.9\n")
+    files = ListFiles([block(path, strict=True)])
+    files.look()
+    path.write_text(text)
+    assert not files.look(at_once=True)
+    assert files.problems()[str(path)].startswith(why)
+    assert [entry.ipornet for entry in files.entries()] == ["10.9.9.9/32"]

@@ -89,6 +89,11 @@ class Common(Section):
         "Files with entries of lists, beside those that `tidegate ip-list` stores; the most specific entry "
         "counts, of two for the same network the stored one.",
     )
+    whitelist_file: str = key(
+        "",
+        "File with addresses and networks of the allow list, in the form of `defender.safelist_file`. With "
+        "one, only addresses of that list may connect, as `allowlist_status` 1 has it.",
+    )
     server_version: Literal["", "short"] = key(
         "", "What servers say they are: empty tells name and version, `short` the name alone."
     )
@@ -143,6 +148,5 @@ class Common(Section):
     secret_min_entropy: float = key(0, "Least entropy of passphrases for stored secrets.", available=False)
     resume_max_size: int = key(0, "Largest file to resume on object storage.", available=False)
     data_retention_hook: str = key("", "Program or URL to call after a retention check.", available=False)
-    whitelist_file: str = key("", "File with addresses that may connect.", available=False)
     allow_self_connections: int = key(0, "Allow SFTP storage that points at this server.", available=False)
     metadata: dict[str, Any] = key({}, "Reading object metadata.", available=False)

@@ -87,8 +87,18 @@ class DefenderKeys(Section):
     login_delay: LoginDelayKeys = key(
         LoginDelayKeys(), "Time that answers to logins wait, with the defender on or off."
     )
-    safelist_file: str = key("", "File with addresses that are never banned.", available=False)
-    blocklist_file: str = key("", "File with addresses that never get in.", available=False)
+    safelist_file: str = key(
+        "",
+        "File with addresses and networks that are never banned: `addresses` and `networks` as JSON, as "
+        "SFTPGo has it, or one a line. Read again when it changes and at SIGHUP. One with a mistake is "
+        "refused as a whole: at the start by an error, later what was read before stays. It holds with the "
+        "defender on or off; `common.list_files` takes more files and restricts them to protocols.",
+    )
+    blocklist_file: str = key(
+        "",
+        "The same for addresses that never get in. The most specific entry of all lists counts; of two for "
+        "the same network that of `safelist_file`.",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> DefenderKeys:

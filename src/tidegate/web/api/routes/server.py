@@ -99,7 +99,7 @@ async def status(services: With, who: ViewStatus) -> Response:
             },
             "defender": {"is_active": common.defender.enabled},
             "mfa": {"is_active": bool(kinds), "totp_configs": kinds},
-            "allow_list": {"is_active": common.allowlist_status == 1},
+            "allow_list": {"is_active": common.allowlist_status == 1 or bool(common.whitelist_file)},
             "rate_limiters": {"is_active": bool(limited), "protocols": limited},
             "health": json.loads((await services.ready(details=True))[1]),
         }
