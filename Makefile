@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
-.PHONY: help serve release package-test test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-doors bench-start docs docs-site screenshots clean
+.PHONY: help serve release package-test test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-doors bench-start bench-attack docs docs-site screenshots clean
 
 help:
 	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
@@ -101,6 +101,9 @@ bench-doors: $(VENV)/.test
 
 bench-start: $(VENV)/.test
 	$(BIN)/python -m bench.start
+
+bench-attack: $(VENV)/.test
+	$(BIN)/python -m bench.attack
 
 bench-quick: $(VENV)/.test
 	$(BIN)/python -m bench --quick
