@@ -144,7 +144,7 @@ class Newcomers:
 
 
 class Mark:
-    """What one listener has seen of others' work.
+    """The state of others' work as one listener saw it last.
 
     Attributes:
         others: processor seconds of it.
