@@ -11,6 +11,7 @@ from tidegate.accounts.actor import Actor
 from tidegate.accounts.administrators import ENABLED, EVERYTHING, check_owner_remains
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
+from tidegate.accounts.passkeys import PasskeyVerbs
 from tidegate.accounts.passwords import NewPassword
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
 from tidegate.accounts.second_factors import Factors, keep_factors
@@ -26,6 +27,7 @@ class Admins(Verbs[Admin]):
 
     Attributes:
         factors: second factors.
+        passkeys: those of administrators.
     """
 
     def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
@@ -48,6 +50,7 @@ class Admins(Verbs[Admin]):
             needs,
         )
         self.factors: Final = Factors(self._records)
+        self.passkeys: Final = PasskeyVerbs(self.factors)
 
     async def add(self, document: Document, *, by: Actor, password: str = "") -> Admin:
         """Add an administrator; times and the id of the document do not count.

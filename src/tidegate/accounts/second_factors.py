@@ -15,6 +15,7 @@ from tidegate.accounts.actor import Actor
 from tidegate.accounts.records import Records
 from tidegate.errors import BadRecord
 from tidegate.model import Account, Admin
+from tidegate.policy.passkeys import passkeys_of
 from tidegate.policy.second_factor import FAMILIES, HELD, RECOVERY, TOTP
 
 R = TypeVar("R", Account, Admin)
@@ -58,12 +59,12 @@ class Factors(Generic[R]):
         return await self._change(name, {TOTP: document}, by)
 
     async def disable(self, name: str, *, by: Actor) -> R:
-        """Ask for codes no more, and forget the secret and the recovery codes.
+        """Ask for codes no more, and forget the secret and, unless passkeys need them, the recovery codes.
 
         Raises:
             NotFound: there is no such record.
         """
-        return await self._change(name, {TOTP: None, RECOVERY: None}, by)
+        return await self.edit(name, _without_codes, by=by)
 
     async def set_recovery_codes(self, name: str, hashes: Sequence[str], *, by: Actor) -> R:
         """Replace the recovery codes by new ones, given as their hashes.
@@ -75,7 +76,22 @@ class Factors(Generic[R]):
         return await self._change(name, {RECOVERY: codes}, by)
 
     async def _change(self, name: str, parts: Mapping[str, object], by: Actor) -> R:
+        return await self.edit(name, lambda _: parts, by=by)
+
+    async def edit(self, name: str, edit: Callable[[R], Mapping[str, object]], *, by: Actor) -> R:
+        """Replace parts of ``filters``; called again if somebody else was faster.
+
+        Args:
+            name: of the record.
+            edit: gives the new parts of the stored record; None takes one away.
+            by: who does it.
+
+        Raises:
+            NotFound: there is no such record; what `edit` raises.
+        """
+
         async def make(stored: R) -> R:
+            parts = edit(stored)
             extra = {key: value for key, value in stored.filters.extra.items() if key not in parts}
             extra |= {key: value for key, value in parts.items() if value is not None}
             return cast("R", _with_extra(stored, extra))
@@ -89,6 +105,12 @@ def keep_factors(record: R, stored: R | None) -> R:
     extra = {key: value for key, value in record.filters.extra.items() if key not in HELD}
     extra |= {key: value for key, value in held.items() if key in HELD}
     return record if extra == record.filters.extra else cast("R", _with_extra(record, extra))
+
+
+def _without_codes(record: Account | Admin) -> Mapping[str, object]:
+    if isinstance(record, Admin) and passkeys_of(record.filters).keys:
+        return {TOTP: None}
+    return {TOTP: None, RECOVERY: None}
 
 
 def _with_extra(record: Account | Admin, extra: dict[str, object]) -> Account | Admin:

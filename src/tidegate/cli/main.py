@@ -26,6 +26,9 @@ from tidegate.errors import BadRecords, ConfigError, TidegateError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# asyncssh would load it, 28 modules, for keys that are plugged into this machine: no server has any.
+sys.modules.setdefault("fido2.client", None)  # type: ignore[arg-type]  # absent, for the import system
+
 COMMANDS: Final = {
     "serve": ("serve", "serve"),
     "portable": ("portable", "portable"),

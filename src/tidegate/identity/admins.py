@@ -21,7 +21,7 @@ from tidegate.identity.throttle import LoginThrottle
 from tidegate.model import Account, Admin, ApiKey, Protocol
 from tidegate.model.address_list import AddressList
 from tidegate.policy.login import require_login
-from tidegate.policy.second_factor import totp_of
+from tidegate.policy.passkeys import has_factor
 from tidegate.store.contract import Provider
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class AdminLogin:
             username: as typed.
             password: as typed.
             code: one-time or recovery code; empty is none, None is for those who are in and only confirm
-                their password.
+                their password. With passkeys alone a recovery code is the only one that is right.
 
         Raises:
             Throttled: too many attempts by this address or on this name.
@@ -108,8 +108,8 @@ class AdminLogin:
         right = await self._checker.fits(ip, f"admin:{name}", stored, password)
         if admin is None or not right:
             raise LoginRefused("unknown_user" if admin is None else "bad_credential", username=name)
-        _require_welcome(admin, ip)
-        if code is not None and totp_of(admin.filters).enabled:
+        require_welcome(admin, ip)
+        if code is not None and has_factor(admin.filters):
             await self._require_code(admin, code)
         self._throttle.succeeded(name, ip, self._monotonic())
         await self._remember(admin, password)
@@ -126,7 +126,7 @@ class AdminLogin:
         Raises:
             LoginRefused: as `by_password`.
         """
-        _require_welcome(admin, ip)
+        require_welcome(admin, ip)
         await self._require_code(admin, code)
         self._throttle.succeeded(admin.username, ip, self._monotonic())
         await self._touch_admin(admin)
@@ -185,7 +185,7 @@ class AdminLogin:
             admin = await self._ask(self._provider.admin, name) if name else None
             if admin is None:
                 raise LoginRefused("unknown_user", username=name)
-            _require_welcome(admin, ip)
+            require_welcome(admin, ip)
             if not admin.filters.allow_api_key_auth:
                 raise LoginRefused("api_key_auth", username=name, rule="filters.allow_api_key_auth")
             return ApiKeyLogin(key, admin=admin)
@@ -248,7 +248,7 @@ class AdminLogin:
             _log.warning("use of API key %r was not stored: %s", key.id, error)
 
 
-def _require_welcome(admin: Admin, ip: str) -> None:
+def require_welcome(admin: Admin, ip: str) -> None:
     """Ask the rules of an administrator: status and allow list.
 
     Raises:

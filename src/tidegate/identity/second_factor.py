@@ -106,7 +106,7 @@ class SecondFactors:
         code = clean_code(given)
         try:
             if totp.is_code(code):
-                right = await self._is_right(record, kind, code)
+                right = totp_of(record.filters).enabled and await self._is_right(record, kind, code)
             else:
                 right = bool(code) and await self._takes_recovery_code(record, code)
         except TidegateError:

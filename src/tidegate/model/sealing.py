@@ -26,7 +26,7 @@ FORMAT: Final = "1"
 PLAIN_KEY: Final = "plain"
 """Stands for the key id of a secret that is not encrypted, in `secrets_of`."""
 
-_HOLDERS: Final = frozenset(("totp_config", "recovery_codes", "tls_certs"))
+_HOLDERS: Final = frozenset(("totp_config", "recovery_codes", "passkeys", "tls_certs"))
 """Hidden names whose values are no secrets, but hold some or none."""
 
 

@@ -9,6 +9,7 @@ _HIDDEN: Final = frozenset(
     (
         "totp_config",
         "recovery_codes",
+        "passkeys",
         "tls_certs",
         "password",
         "payload",

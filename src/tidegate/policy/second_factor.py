@@ -18,8 +18,9 @@ from tidegate.model import Account, AdminFilters, Filters
 
 TOTP: Final = "totp_config"
 RECOVERY: Final = "recovery_codes"
-HELD: Final = (TOTP, RECOVERY)
-"""Parts of ``filters`` that only `accounts.second_factors` changes."""
+PASSKEYS: Final = "passkeys"
+HELD: Final = (TOTP, RECOVERY, PASSKEYS)
+"""Parts of ``filters`` that only `accounts.second_factors` and `accounts.passkeys` change."""
 FAMILIES: Final = ("SSH", "FTP", "HTTP")
 """Words of `two_factor_protocols` and of ``totp_config.protocols``."""
 LEAST_SECRET_BYTES: Final = 10

@@ -18,7 +18,7 @@ from tidegate.model.proxies import ProxyOptions
 
 UNKNOWN: Final = frozenset(("unknown_user", "bad_username"))
 WRONG: Final = frozenset(
-    ("bad_credential", "bad_code", "bad_signature", "unknown_key", "disabled", "expired")
+    ("bad_credential", "bad_code", "bad_passkey", "bad_signature", "unknown_key", "disabled", "expired")
 )
 """Reasons of refused logins that count as a wrong credential."""
 

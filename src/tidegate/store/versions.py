@@ -36,7 +36,7 @@ FOLDER_KEYS: Final = _table("", "id users groups virtual_path quota_size quota_f
 ADMIN_KEYS: Final = _table("groups", "has_password")
 GROUP_KEYS: Final = _table("", "users admins")
 ROLE_KEYS: Final = _table("", "users admins")
-ADMIN_FILTER_KEYS: Final = _table("preferences", held="totp_config recovery_codes")
+ADMIN_FILTER_KEYS: Final = _table("preferences", held="totp_config recovery_codes passkeys")
 API_KEY_KEYS: Final = _table("", "has_key")
 
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tidegate.errors import Denied, LoginRefused, NotFound, ProviderUnavailable, TidegateError
 from tidegate.identity.admins import Throttled
 from tidegate.model.http_scope import FOREIGN, crashed
-from tidegate.policy.second_factor import totp_of
+from tidegate.policy.passkeys import has_factor
 from tidegate.web.admin import registry, rendering, sessions
 from tidegate.web.admin.forms import TOKEN, TOKEN_HEADER, Form, read_form, read_upload
 from tidegate.web.admin.live import Sampler
@@ -142,8 +142,8 @@ class Pages:
         if visit.session is not None and not page.unsettled and not page.open_to_all:
             if visit.who.filters.require_password_change:
                 return visit.go("me", done="Choose a password of your own first.")
-            if visit.who.filters.require_two_factor and not totp_of(visit.who.filters).enabled:
-                return visit.go("me", "codes", done="Set up one-time codes first.")
+            if visit.who.filters.require_two_factor and not has_factor(visit.who.filters):
+                return visit.go("me", "codes", done="Set up one-time codes or a passkey first.")
         if page.needs:
             visit.require(page.needs)
         match request.method:

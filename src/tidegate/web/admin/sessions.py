@@ -23,6 +23,7 @@ from starlette.responses import Response
 from tidegate.errors import ProviderUnavailable
 from tidegate.model import Admin, http_scope
 from tidegate.model.address_list import AddressList
+from tidegate.policy.passkeys import passkeys_of
 from tidegate.store.browser_sessions import BrowserSession
 from tidegate.web.api.services import Services
 
@@ -92,13 +93,15 @@ def digest_of(request: Request, secret: str) -> str:
 
 def mark_of(secret: str, admin: Admin) -> str:
     """The digest of what decides what an administrator may do."""
-    filters = admin.filters
+    filters, held = admin.filters, passkeys_of(admin.filters)
     what: list[object] = [admin.id, admin.username, admin.created_at, admin.status, admin.password]
     what += [
         admin.role,
         sorted(admin.permissions),
         list(filters.allow_list),
         filters.extra.get("totp_config"),
+        held.alone,
+        [one.id for one in held.keys],
     ]
     return _keyed(secret, "mark", json.dumps(what, sort_keys=True, default=str))
 

@@ -28,7 +28,7 @@ from tidegate.identity.passwords import MAX_PASSWORD_BYTES
 from tidegate.model import Account, Admin, Protocol, http_scope
 from tidegate.model.address_list import AddressList
 from tidegate.policy.login import check_login, refusal
-from tidegate.policy.second_factor import totp_of
+from tidegate.policy.passkeys import has_factor
 from tidegate.web.api.security import Claims
 from tidegate.web.api.services import Services
 
@@ -232,7 +232,7 @@ def require_settled(admin: Admin, *, factor: bool = True) -> None:
     """
     if admin.filters.require_password_change:
         raise Denied("change your password first: PUT /api/v2/admin/changepwd")
-    if factor and admin.filters.require_two_factor and not totp_of(admin.filters).enabled:
+    if factor and admin.filters.require_two_factor and not has_factor(admin.filters):
         raise Denied("set up one-time codes first: POST /api/v2/admin/totp/save", rule="require_two_factor")
 
 

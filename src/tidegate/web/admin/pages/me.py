@@ -10,8 +10,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from tidegate.errors import BadRecord, Denied, InvalidArgument, LoginRefused
 from tidegate.identity.admins import Throttled
+from tidegate.policy.passkeys import passkeys_of
 from tidegate.policy.second_factor import hash_recovery_code, recovery_codes_of, totp_of
 from tidegate.web.admin import sessions
+from tidegate.web.admin.passkey_site import obstacle
 from tidegate.web.admin.registry import Page
 from tidegate.web.admin.visit import HEADERS, Visit
 
@@ -19,11 +21,12 @@ _log = logging.getLogger(__name__)
 
 
 async def show(visit: Visit, errors: dict[str, str] | None = None) -> Response:
-    """Sessions, password and profile."""
+    """Sessions, password, second factors and profile."""
     filters = visit.who.filters
     rows = await visit.services.provider.browser_sessions.of(sessions.KIND, visit.who.username)
-    codes = recovery_codes_of(filters)
+    codes, held = recovery_codes_of(filters), passkeys_of(filters)
     assert visit.session is not None
+    keys = visit.services.loaded.settings.mfa.passkeys
     context = {
         "errors": errors or {},
         "sessions": rows,
@@ -34,6 +37,9 @@ async def show(visit: Visit, errors: dict[str, str] | None = None) -> Response:
         "email": visit.who.email,
         "description": visit.who.description,
         "keys": filters.allow_api_key_auth,
+        "passkeys": held,
+        "rp_id": keys.domain,
+        "obstacle": obstacle(visit.request, keys),
     }
     return visit.html("me.html", context, status=400 if errors else 200)
 
@@ -65,7 +71,7 @@ async def change_password(visit: Visit) -> Response:
     except BadRecord as error:
         return await show(visit, {error.field: error.what})
     await visit.services.provider.browser_sessions.remove_of(sessions.KIND, visit.who.username)
-    return await _again(visit, visit.go("me", done="Your password is changed. Other sessions have ended."))
+    return await again(visit, visit.go("me", done="Your password is changed. Other sessions have ended."))
 
 
 async def confirm(visit: Visit, password: str) -> None:
@@ -143,19 +149,19 @@ async def save_codes(visit: Visit) -> Response:
     made = totp.new_recovery_codes()
     await factors.set_recovery_codes(name, [hash_recovery_code(one) for one in made], by=visit.actor)
     await visit.services.provider.browser_sessions.remove_of(sessions.KIND, name)
-    return await _again(visit, visit.html("me_recovery.html", {"codes": made}))
+    return await again(visit, visit.html("me_recovery.html", {"codes": made}))
 
 
 async def drop_codes(visit: Visit) -> Response:
     """Ask for codes no more; needs the password."""
-    if visit.who.filters.require_two_factor:
+    if visit.who.filters.require_two_factor and not passkeys_of(visit.who.filters).keys:
         raise Denied("one-time codes are required of you", rule="require_two_factor")
     try:
         await confirm(visit, visit.form["current_password"])
     except BadRecord as error:
         return await show(visit, {"drop_password": error.what})
     await visit.services.administration.admins.factors.disable(visit.who.username, by=visit.actor)
-    return await _again(visit, visit.go("me", done="One-time codes are off."))
+    return await again(visit, visit.go("me", done="One-time codes are off."))
 
 
 def _codes_page(visit: Visit, secret: str, error: str) -> Response:
@@ -171,7 +177,7 @@ def _codes_page(visit: Visit, secret: str, error: str) -> Response:
     return visit.html("me_codes.html", context, status=400 if error else 200)
 
 
-async def _again(visit: Visit, response: Response) -> Response:
+async def again(visit: Visit, response: Response) -> Response:
     """Begin the session anew after what it stands for has changed."""
     admin = await visit.services.provider.admin(visit.who.username)
     assert visit.session is not None

@@ -14,6 +14,8 @@ from tidegate.events.kinds import LoggedIn, LoginFailed
 from tidegate.identity.admins import Throttled
 from tidegate.identity.setup_code import fits
 from tidegate.model import Admin, Origin
+from tidegate.policy.passkeys import passkeys_of
+from tidegate.policy.second_factor import totp_of
 from tidegate.web.admin import rendering, sessions
 from tidegate.web.admin.registry import Page
 from tidegate.web.admin.rendering import url
@@ -37,7 +39,7 @@ async def show(visit: Visit) -> Response:
         return _onward(visit)
     if await _is_new(visit):
         return RedirectResponse(url("setup"), 303, headers=HEADERS)
-    return visit.html("login.html", {"name": "", "error": "", "next": visit.query("next", longest=2_000)})
+    return login_page(visit, "")
 
 
 async def sign_in(visit: Visit) -> Response:
@@ -49,10 +51,9 @@ async def sign_in(visit: Visit) -> Response:
     except LoginRefused as error:
         if error.reason == "code_needed":
             return await _ask_code(visit, error.username)
-        _tell(visit, error, "password")
-        context = {"name": name, "error": _text(error, WRONG), "next": visit.form["next"]}
-        return visit.html("login.html", context, status=_status(error))
-    return await _enter(visit, admin.username, "password")
+        tell(visit, error, "password")
+        return login_page(visit, text_of(error, WRONG), name=name, status=status_of(error))
+    return await enter(visit, admin.username, "password")
 
 
 async def show_code(visit: Visit) -> Response:
@@ -60,7 +61,7 @@ async def show_code(visit: Visit) -> Response:
     waiting = await sessions.find(visit.request, visit.services, kind=sessions.WAITING)
     if waiting is None:
         return RedirectResponse(url("login"), 303, headers=HEADERS)
-    return visit.html("login_code.html", {"error": "", "next": visit.query("next", longest=2_000)})
+    return code_page(visit, waiting.admin, "")
 
 
 async def check_code(visit: Visit) -> Response:
@@ -72,10 +73,9 @@ async def check_code(visit: Visit) -> Response:
     try:
         await visit.services.admins.by_code(visit.ip, waiting.admin, code)
     except LoginRefused as error:
-        _tell(visit, error, "code")
-        context = {"error": _text(error, WRONG_CODE), "next": visit.form["next"]}
-        return visit.html("login_code.html", context, status=_status(error))
-    return await _enter(visit, waiting.admin.username, "password+code")
+        tell(visit, error, "code")
+        return code_page(visit, waiting.admin, text_of(error, WRONG_CODE), status=status_of(error))
+    return await enter(visit, waiting.admin.username, "password+code")
 
 
 async def sign_out(visit: Visit) -> Response:
@@ -120,11 +120,36 @@ async def set_up(visit: Visit) -> Response:
             errors["name" if field == "username" else field] = f"{_capital(error.what)}."
         else:
             services.throttle.succeeded("setup", visit.ip, services.monotonic())
-            return await _enter(visit, admin.username, "setup")
+            return await enter(visit, admin.username, "setup")
     return visit.html("setup.html", {"name": name, "code": code, "errors": errors}, status=400)
 
 
-# -- steps ---------------------------------------------------------------------------------------------------
+# -- steps, also of signing in by passkey --------------------------------------------------------------------
+
+
+def login_page(visit: Visit, error: str, *, name: str = "", status: int = 200) -> Response:
+    """The form for name and password, with the way in by passkey where browsers have any."""
+    context = {"name": name, "error": error, "next": _wanted(visit), "rp_id": _domain(visit)}
+    return visit.html("login.html", context, status=status)
+
+
+def code_page(visit: Visit, admin: Admin, error: str, *, status: int = 200) -> Response:
+    """The form for a code, a recovery code or a passkey: what the administrator has."""
+    context = {
+        "error": error,
+        "next": _wanted(visit),
+        "rp_id": _domain(visit) if passkeys_of(admin.filters).keys else "",
+        "codes": totp_of(admin.filters).enabled,
+    }
+    return visit.html("login_code.html", context, status=status)
+
+
+def _wanted(visit: Visit) -> str:
+    return visit.form["next"] or visit.query("next", longest=2_000)
+
+
+def _domain(visit: Visit) -> str:
+    return visit.services.loaded.settings.mfa.passkeys.domain
 
 
 async def _is_new(visit: Visit) -> bool:
@@ -132,7 +157,7 @@ async def _is_new(visit: Visit) -> bool:
     return not await visit.services.provider.admins(limit=1)
 
 
-async def _enter(visit: Visit, username: str, method: str) -> Response:
+async def enter(visit: Visit, username: str, method: str) -> Response:
     """Begin the session of somebody who has proved who they are."""
     # Logging in may have upgraded the hash, which is part of what the session stands for.
     admin = await visit.services.provider.admin(username)
@@ -159,11 +184,11 @@ async def _ask_code(visit: Visit, username: str) -> Response:
 
 
 def _onward(visit: Visit) -> Response:
-    wanted = visit.form["next"] or visit.query("next", longest=2_000)
-    return RedirectResponse(own_path(wanted), 303, headers=HEADERS)
+    return RedirectResponse(own_path(_wanted(visit)), 303, headers=HEADERS)
 
 
-def _tell(visit: Visit, error: LoginRefused, kind: str) -> None:
+def tell(visit: Visit, error: LoginRefused, kind: str) -> None:
+    """Log a refused sign-in and emit its event; `kind` is what was tried."""
     if error.reason in ("busy", "provider_unavailable"):
         return
     _log.info("sign-in of administrator %r from %s refused: %s", error.username, visit.ip, error.reason)
@@ -172,7 +197,8 @@ def _tell(visit: Visit, error: LoginRefused, kind: str) -> None:
         visit.services.emit(LoginFailed(origin=origin, login_type=kind, reason=error.reason, rule=error.rule))
 
 
-def _text(error: LoginRefused, otherwise: str) -> str:
+def text_of(error: LoginRefused, otherwise: str) -> str:
+    """The sentence for the person; `otherwise` for reasons that are nobody else's business."""
     if isinstance(error, Throttled):
         return f"Too many attempts. Wait {rendering.span(max(error.retry_after, 1))}, then try again."
     if error.reason == "throttled":
@@ -180,7 +206,8 @@ def _text(error: LoginRefused, otherwise: str) -> str:
     return {"busy": BUSY, "provider_unavailable": AWAY}.get(error.reason, otherwise)
 
 
-def _status(error: LoginRefused) -> int:
+def status_of(error: LoginRefused) -> int:
+    """The HTTP status of a refused sign-in."""
     if isinstance(error, Throttled) or error.reason == "throttled":
         return 429
     return 503 if error.reason in ("busy", "provider_unavailable") else 401

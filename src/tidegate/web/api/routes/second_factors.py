@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from tidegate.accounts.actor import Actor, Channel
 from tidegate.errors import BadRecord, Denied
 from tidegate.model import Account, Admin
+from tidegate.policy.passkeys import passkeys_of
 from tidegate.policy.second_factor import (
     decode_secret,
     hash_recovery_code,
@@ -113,7 +114,8 @@ async def admin_totp_save(request: Request, services: With, who: Enrolling, ip: 
     """Ask for codes from now on, or no more."""
     assert who.admin is not None
     given = await read_model(request, schemas.TotpSettings)
-    if not given.enabled and who.admin.filters.require_two_factor:
+    held = passkeys_of(who.admin.filters).keys
+    if not given.enabled and who.admin.filters.require_two_factor and not held:
         raise BadRecord("enabled", "one-time codes are required of you")
     given = given.model_copy(update={"protocols": []})
     factors = services.administration.admins.factors
@@ -249,7 +251,8 @@ def _codes(record: Account | Admin) -> Response:
 async def _new_codes(factors: Any, record: Account | Admin, by: Actor) -> Response:
     from tidegate.identity import totp
 
-    if not totp_of(record.filters).enabled:
+    passkeys = isinstance(record, Admin) and bool(passkeys_of(record.filters).keys)
+    if not totp_of(record.filters).enabled and not passkeys:
         raise BadRecord("", "one-time codes are not set up")
     made = totp.new_recovery_codes()
     await factors.set_recovery_codes(record.username, [hash_recovery_code(one) for one in made], by=by)

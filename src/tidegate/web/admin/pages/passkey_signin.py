@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signing in by passkey: after the password, or without name and password where its owner allows it."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from tidegate.errors import Denied, LoginRefused
+from tidegate.model.address_list import host_of
+from tidegate.policy.passkeys import passkeys_of
+from tidegate.web.admin import passkey_site as site
+from tidegate.web.admin import sessions
+from tidegate.web.admin.pages import signin
+from tidegate.web.admin.pages.passkeys import ready, refused
+from tidegate.web.admin.registry import Page
+from tidegate.web.admin.rendering import url
+from tidegate.web.admin.visit import HEADERS, Visit
+
+COOKIE: Final = "tidegate_passkey"
+"""Cookie that a challenge of somebody unknown is bound to."""
+WRONG: Final = "The passkey was not accepted."
+LATE: Final = "That took longer than five minutes. Try again."
+_TEXTS: Final = {
+    "passkey_counter": "The passkey was not accepted: there may be a copy of it. Sign in another way, and "
+    "remove it unless you know why.",
+    "passkey_alone": "Your passkeys do not sign in by themselves. Sign in with your password; your own page "
+    "allows it.",
+}
+
+
+async def begin_after(visit: Visit) -> Response:
+    """A challenge for somebody whose password was right, and the passkeys that may answer it."""
+    waiting = await sessions.find(visit.request, visit.services, kind=sessions.WAITING)
+    if waiting is None:
+        return refused("That took longer than five minutes. Begin again with your password.", 401)
+    try:
+        party = await ready(visit)
+    except Denied as error:
+        return refused(error.text, 403)
+    from tidegate.identity import passkeys
+
+    services = visit.services
+    known = passkeys_of(waiting.admin.filters).of(party.rp_id)
+    if not known:
+        return refused(f"You have no passkey for {party.rp_id}. A code works instead.", 404)
+    challenge = await site.issue(
+        services.provider.browser_sessions,
+        site.AFTER,
+        waiting.row.id,
+        username=waiting.admin.username,
+        ip=visit.ip,
+    )
+    options = passkeys.request_options(party, challenge, known=known, verified=False)
+    return JSONResponse(options, headers=HEADERS)
+
+
+async def after(visit: Visit) -> Response:
+    """Check the passkey that follows a password."""
+    waiting = await sessions.find(visit.request, visit.services, kind=sessions.WAITING)
+    if waiting is None:
+        return RedirectResponse(url("login"), 303, headers=HEADERS)
+    party = await ready(visit)
+    services, name = visit.services, waiting.admin.username
+    challenge = await site.take(services.provider.browser_sessions, site.AFTER, waiting.row.id)
+    if challenge is None:
+        return signin.code_page(visit, waiting.admin, LATE, status=401)
+    from tidegate.identity.passkey_login import PasskeyLogin
+
+    login = PasskeyLogin(services.provider, services.throttle, monotonic=services.monotonic)
+    try:
+        await login.after_password(visit.ip, waiting.admin, party, challenge, visit.form["credential"])
+    except LoginRefused as error:
+        signin.tell(visit, error, "passkey")
+        text = _TEXTS.get(error.reason) or signin.text_of(error, WRONG)
+        return signin.code_page(visit, waiting.admin, text, status=signin.status_of(error))
+    return await signin.enter(visit, name, "password+passkey")
+
+
+async def begin_instead(visit: Visit) -> Response:
+    """A challenge for somebody who has said nothing yet; any passkey of the site may answer it."""
+    try:
+        party = await ready(visit)
+    except Denied as error:
+        return refused(error.text, 403)
+    from tidegate.identity import passkeys
+    from tidegate.identity.passkey_login import PasskeyLogin
+
+    services = visit.services
+    login = PasskeyLogin(services.provider, services.throttle, monotonic=services.monotonic)
+    try:
+        login.admit(visit.ip)
+    except LoginRefused as error:
+        signin.tell(visit, error, "passkey")
+        return refused(signin.text_of(error, WRONG), 429)
+    secret = secrets.token_urlsafe(32)
+    challenge = await site.issue(
+        services.provider.browser_sessions,
+        site.INSTEAD,
+        sessions.digest_of(visit.request, secret),
+        # Rows of one person are bounded: those of strangers count for the address that they come from.
+        username=f"@{host_of(visit.ip)}",
+        ip=visit.ip,
+    )
+    options = passkeys.request_options(party, challenge, known=None, verified=True)
+    response = JSONResponse(options, headers=HEADERS)
+    sessions.set_cookie(visit.request, response, COOKIE, secret, seconds=site.CHALLENGE_SECONDS)
+    return response
+
+
+async def instead(visit: Visit) -> Response:
+    """Check a passkey that signs in by itself."""
+    party = await ready(visit)
+    services, secret = visit.services, sessions.secret_of(visit.request, COOKIE)
+    owner = sessions.digest_of(visit.request, secret) if secret else ""
+    challenge = await site.take(services.provider.browser_sessions, site.INSTEAD, owner) if owner else None
+    if challenge is None:
+        return signin.login_page(visit, LATE, status=401)
+    from tidegate.identity.passkey_login import PasskeyLogin
+
+    login = PasskeyLogin(services.provider, services.throttle, monotonic=services.monotonic)
+    try:
+        admin = await login.instead(visit.ip, party, challenge, visit.form["credential"])
+    except LoginRefused as error:
+        signin.tell(visit, error, "passkey")
+        text = _TEXTS.get(error.reason) or signin.text_of(error, WRONG)
+        return signin.login_page(visit, text, status=signin.status_of(error))
+    response = await signin.enter(visit, admin.username, "passkey")
+    sessions.forget(visit.request, response, COOKIE)
+    return response
+
+
+PAGES: Final = (
+    Page(path="/login/code/passkey/begin", act=begin_after, open_to_all=True),
+    Page(path="/login/code/passkey", act=after, open_to_all=True),
+    Page(path="/login/passkey/begin", act=begin_instead, open_to_all=True),
+    Page(path="/login/passkey", act=instead, open_to_all=True),
+)
