@@ -45,6 +45,27 @@ def totp(
     second_factors.show(run(second_factors.totp("admin", name, given, [], where)), as_json=as_json)
 
 
+@app.command("passkeys")
+@spread
+def passkeys(
+    *,
+    name: flags.AdminName,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", metavar="ID", help="Remove the passkey with this id.")
+    ] = None,
+    remove_all: Annotated[
+        bool, typer.Option("--remove-all", help="Remove every passkey, for somebody who has lost theirs.")
+    ] = False,
+    where: Where,
+    as_json: flags.AsJson = False,
+) -> None:
+    """List the passkeys of an administrator, after removing some. They are added in the web admin."""
+    from tidegate.cli import passkeys as work
+
+    found = run(work.passkeys(name, remove or [], where, everything=remove_all))
+    work.show(name, found, as_json=as_json)
+
+
 @app.command("add")
 @spread
 def add(

@@ -342,6 +342,15 @@ class RemoteTarget:
         """Switch the one-time codes of somebody off; `kind` is ``users`` or ``admins``."""
         await asyncio.to_thread(self._client.ask, "PUT", kind, name, "2fa", "disable")
 
+    async def passkeys(self, name: str) -> list[Document]:
+        """The passkeys of an administrator."""
+        answer = await asyncio.to_thread(self._client.ask, "GET", "admins", name, "passkeys")
+        return cast("list[Document]", answer.document)
+
+    async def remove_passkey(self, name: str, key_id: str) -> None:
+        """Remove a passkey of an administrator."""
+        await asyncio.to_thread(self._client.ask, "DELETE", "admins", name, "passkeys", key_id)
+
     def default_home(self, name: str) -> str:
         """The server decides."""
         del name

@@ -133,6 +133,20 @@ def document_of(held: Passkeys) -> dict[str, Any]:
     }
 
 
+def shown(held: Passkeys) -> list[dict[str, Any]]:
+    """The passkeys as REST and the command line show them: without keys and counters."""
+    return [
+        {
+            "id": one.id,
+            "name": one.name,
+            "rp_id": one.rp_id,
+            "created_at": one.created_at,
+            "last_use_at": one.last_use_at,
+        }
+        for one in held.keys
+    ]
+
+
 def has_factor(filters: AdminFilters) -> bool:
     """True if a password alone does not sign in: there are one-time codes or passkeys."""
     return totp_of(filters).enabled or bool(passkeys_of(filters).keys)

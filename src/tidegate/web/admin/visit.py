@@ -203,10 +203,14 @@ class Visit:
         else:
             response = RedirectResponse(where, 303, headers=HEADERS)
         if done and self.session is not None:
-            text = json.dumps({"text": done[:MAX_NOTE_CHARS], "undo": undo})
-            value = sessions.signed(self.session.secret, text.encode().hex())
-            sessions.set_cookie(self.request, response, NOTE, value, seconds=60)
+            self.leave_note(response, self.session.secret, done, undo)
         return response
+
+    def leave_note(self, response: Response, secret: str, done: str, undo: str = "") -> None:
+        """Have the next page of a session show a sentence; `secret` is that session's."""
+        text = json.dumps({"text": done[:MAX_NOTE_CHARS], "undo": undo})
+        value = sessions.signed(secret, text.encode().hex())
+        sessions.set_cookie(self.request, response, NOTE, value, seconds=60)
 
     def _note(self) -> str:
         """The JSON text that `go` left for this page; empty if there is none of this server's."""

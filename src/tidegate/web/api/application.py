@@ -33,6 +33,7 @@ from tidegate.web.api.routes import (
     ip_lists,
     locks,
     logs,
+    passkeys,
     quarantine,
     quotas,
     second_factors,
@@ -106,6 +107,7 @@ def build(services: Services) -> FastAPI:
         storage,
         storage_moves,
         user,
+        passkeys,
         second_factors,
     ):
         app.router.routes.extend(module.router.routes)

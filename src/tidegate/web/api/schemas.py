@@ -187,6 +187,16 @@ class RecoveryCode(BaseModel):
     used: bool
 
 
+class Passkey(BaseModel):
+    """One passkey of an administrator; the public key is not shown."""
+
+    id: str = Field(description="Of the credential, base64url.")
+    name: str
+    rp_id: str = Field(description="Domain that it was made for.")
+    created_at: int = Field(description="Unix milliseconds.")
+    last_use_at: int = Field(description="Unix milliseconds, 0 for never.")
+
+
 class Profile(Shape):
     """The fields that administrators may change about themselves."""
 

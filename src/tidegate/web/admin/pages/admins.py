@@ -12,6 +12,7 @@ from starlette.responses import Response
 from tidegate.accounts.administrators import EVERYTHING
 from tidegate.errors import AlreadyExists, BadRecord, Denied, InvalidArgument
 from tidegate.model import Admin, ApiKey
+from tidegate.policy.passkeys import passkeys_of
 from tidegate.policy.second_factor import totp_of
 from tidegate.store.validate import ADMIN_PERMISSIONS
 from tidegate.web.admin.record_form import RecordForm
@@ -56,7 +57,7 @@ ADMIN_FORM: Final = RecordForm(
         UserField(
             name="two_factor",
             path="filters.require_two_factor",
-            label="Has to set up one-time codes",
+            label="Has to set up one-time codes or a passkey",
             kind="flag",
             section="login",
         ),
@@ -87,15 +88,21 @@ async def _nothing_more(visit: Visit, record: object) -> Mapping[str, Any]:
     return {}
 
 
+async def _second_factors(visit: Visit, admin: Admin | None) -> Mapping[str, Any]:
+    del visit
+    return {"passkeys": passkeys_of(admin.filters).keys if admin is not None else ()}
+
+
 async def _admin_row(visit: Visit, admin: Admin) -> Row:
     del visit
     may = "everything" if EVERYTHING in admin.permissions else ", ".join(admin.permissions) or "nothing"
-    codes = "yes" if totp_of(admin.filters).enabled else "no"
+    held = [("codes", totp_of(admin.filters).enabled), ("passkeys", bool(passkeys_of(admin.filters).keys))]
+    factors = ", ".join(name for name, there in held if there) or "none"
     state = "enabled" if admin.status == 1 else "disabled"
     return Row(
         name=admin.username,
         sub=admin.email or admin.description,
-        cells=(state, may, admin.role or "all accounts", codes, moment(admin.last_login)),
+        cells=(state, may, admin.role or "all accounts", factors, moment(admin.last_login)),
         level="soon" if admin.status != 1 else "",
     )
 
@@ -111,11 +118,12 @@ ADMINS: Final = Records(
     blank={"status": 1, "permissions": [], "filters": {}},
     verbs=lambda visit: visit.services.administration.admins,
     page=lambda visit, offset, limit: visit.services.provider.admins(offset=offset, limit=limit),
-    columns=("State", "May", "Sees", "Codes", "Last login"),
+    columns=("State", "May", "Sees", "Second factor", "Last login"),
     row=_admin_row,
     lede="They manage the server in the browser and over REST.",
     empty=("No administrator yet", "An administrator manages the server.", "tidegate admin add NAME"),
-    more=_nothing_more,
+    template="admin.html",
+    more=_second_factors,
     gone="They cannot sign in any more, and their sessions and tokens end.",
 )
 

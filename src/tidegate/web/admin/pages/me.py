@@ -71,7 +71,7 @@ async def change_password(visit: Visit) -> Response:
     except BadRecord as error:
         return await show(visit, {error.field: error.what})
     await visit.services.provider.browser_sessions.remove_of(sessions.KIND, visit.who.username)
-    return await again(visit, visit.go("me", done="Your password is changed. Other sessions have ended."))
+    return await again(visit, visit.go("me"), done="Your password is changed. Other sessions have ended.")
 
 
 async def confirm(visit: Visit, password: str) -> None:
@@ -161,7 +161,7 @@ async def drop_codes(visit: Visit) -> Response:
     except BadRecord as error:
         return await show(visit, {"drop_password": error.what})
     await visit.services.administration.admins.factors.disable(visit.who.username, by=visit.actor)
-    return await again(visit, visit.go("me", done="One-time codes are off."))
+    return await again(visit, visit.go("me"), done="One-time codes are off.")
 
 
 def _codes_page(visit: Visit, secret: str, error: str) -> Response:
@@ -177,13 +177,15 @@ def _codes_page(visit: Visit, secret: str, error: str) -> Response:
     return visit.html("me_codes.html", context, status=400 if error else 200)
 
 
-async def again(visit: Visit, response: Response) -> Response:
-    """Begin the session anew after what it stands for has changed."""
+async def again(visit: Visit, response: Response, *, done: str = "") -> Response:
+    """Begin the session anew after what it stands for has changed; `done` as in `Visit.go`."""
     admin = await visit.services.provider.admin(visit.who.username)
     assert visit.session is not None
     if admin is not None:
         method = visit.session.row.method
         fresh = await sessions.begin(visit.request, response, visit.services, admin, method=method)
+        if done:
+            visit.leave_note(response, fresh.secret, done)
         if isinstance(response, HTMLResponse):
             # The page was written for the session that has just ended.
             old, new = sessions.form_token(visit.session.secret), sessions.form_token(fresh.secret)

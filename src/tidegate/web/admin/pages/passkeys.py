@@ -126,7 +126,7 @@ async def add(visit: Visit) -> Response:
     await store.remove_of(sessions.KIND, name)
     if codes:
         return await me.again(visit, visit.html("me_recovery.html", {"codes": codes}))
-    return await me.again(visit, visit.go("me", done=f"The passkey {made.name} is added."))
+    return await me.again(visit, visit.go("me"), done=f"The passkey {made.name} is added.")
 
 
 async def remove(visit: Visit) -> Response:
@@ -140,7 +140,7 @@ async def remove(visit: Visit) -> Response:
     await visit.services.administration.admins.passkeys.remove(name, key_id, by=visit.actor)
     await visit.services.provider.browser_sessions.remove_of(sessions.KIND, name)
     label = found.name if found is not None else key_id[:20]
-    return await me.again(visit, visit.go("me", done=f"The passkey {label} is removed."))
+    return await me.again(visit, visit.go("me"), done=f"The passkey {label} is removed.")
 
 
 async def allow_alone(visit: Visit) -> Response:
@@ -155,7 +155,7 @@ async def allow_alone(visit: Visit) -> Response:
         return await me.show(visit, {"passkey": error.what})
     await visit.services.provider.browser_sessions.remove_of(sessions.KIND, visit.who.username)
     said = "Your passkeys sign in by themselves." if wanted else "Your passkeys follow the password."
-    return await me.again(visit, visit.go("me", done=said))
+    return await me.again(visit, visit.go("me"), done=said)
 
 
 async def remove_of(visit: Visit) -> Response:
