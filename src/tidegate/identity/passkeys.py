@@ -52,7 +52,7 @@ class BadPasskey(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """What a checked signature says.
+    """The content of a checked signature.
 
     Attributes:
         sign_count: counter of the authenticator.

@@ -18,8 +18,8 @@ from typing import Final
 
 from tests.support.ports import free_port
 
-COMMON: Final = {"annotated_doc": 3, "shellingham": 3, "typer": 30}
-"""The parser of command lines."""
+COMMON: Final = {"annotated_doc": 3, "fido2": 1, "shellingham": 3, "typer": 30}
+"""The parser of command lines, and the name of a module that asyncssh is to take for absent."""
 
 SSH: Final = {
     **COMMON,
