@@ -175,6 +175,8 @@ def test_folders_and_administrators(remote: Remote):
     assert (sorted(shown["permissions"]), shown["email"]) == (["view_conns", "view_users"], "ann@example.com")
     remote.ok("admin", "passwd", "ann", "--password-stdin", stdin="ann's other password")
     assert [row[0] for row in remote.ok("admin", "list").words if row[0] == "ann"] == ["ann"]
+    assert remote.ok("admin", "passkeys", "ann").out == "ann has no passkeys\n"
+    assert remote.ok("admin", "passkeys", "ann", "--remove-all", "--json").json == []
     remote.ok("admin", "del", "ann", "--yes")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.passkey_device import BE, BS, PRIVATE, UP, UV, Device, cbor, cose, raw, text
 
@@ -191,7 +191,7 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
     return whole[:start] + draw(st.binary(max_size=8)) + whole[end:]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged(ATTESTATION))
 def test_damaged_cbor_of_a_new_passkey_is_refused_or_harmless(attestation: bytes) -> None:
     try:
@@ -210,7 +210,7 @@ def test_damaged_cbor_of_a_new_passkey_is_refused_or_harmless(attestation: bytes
         )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(damaged(DATA))
 def test_no_damaged_signature_signs_in(data: bytes) -> None:
     if data == DATA:

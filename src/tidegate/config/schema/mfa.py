@@ -66,8 +66,11 @@ def _origin(text: str) -> str:
     Raises:
         ValueError: browsers have no passkeys there.
     """
-    parts = urlsplit(text)
-    host = parts.hostname or ""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError(f"expected an address such as https://files.example.org, got {text!r}") from None
     plain = f"{parts.scheme}://{parts.netloc}".lower()
     if not host or text.rstrip("/").lower() != plain or "@" in text or not text.isascii():
         raise ValueError(f"expected an address such as https://files.example.org, got {text!r}")
