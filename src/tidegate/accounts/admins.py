@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.administrators import ENABLED, EVERYTHING, check_owner_remains
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
-from tidegate.accounts.passkeys import PasskeyVerbs
 from tidegate.accounts.passwords import NewPassword
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
 from tidegate.accounts.second_factors import Factors, keep_factors
@@ -21,13 +20,15 @@ from tidegate.store.contract import Provider
 from tidegate.store.documents import decode_admin
 from tidegate.store.validate import check_admin
 
+if TYPE_CHECKING:
+    from tidegate.accounts.passkeys import PasskeyVerbs
+
 
 class Admins(Verbs[Admin]):
     """Adds, changes and removes administrators; only who has all permissions may.
 
     Attributes:
         factors: second factors.
-        passkeys: those of administrators.
     """
 
     def __init__(self, provider: Provider, options: AdministrationOptions, needs: Needs) -> None:
@@ -50,7 +51,13 @@ class Admins(Verbs[Admin]):
             needs,
         )
         self.factors: Final = Factors(self._records)
-        self.passkeys: Final = PasskeyVerbs(self.factors)
+
+    @property
+    def passkeys(self) -> PasskeyVerbs:
+        """Verbs on passkeys; loaded by the first who asks."""
+        from tidegate.accounts.passkeys import PasskeyVerbs
+
+        return PasskeyVerbs(self.factors)
 
     async def add(self, document: Document, *, by: Actor, password: str = "") -> Admin:
         """Add an administrator; times and the id of the document do not count.

@@ -15,8 +15,7 @@ from tidegate.accounts.actor import Actor
 from tidegate.accounts.records import Records
 from tidegate.errors import BadRecord
 from tidegate.model import Account, Admin
-from tidegate.policy.passkeys import passkeys_of
-from tidegate.policy.second_factor import FAMILIES, HELD, RECOVERY, TOTP
+from tidegate.policy.second_factor import FAMILIES, HELD, RECOVERY, TOTP, has_passkeys
 
 R = TypeVar("R", Account, Admin)
 
@@ -108,7 +107,7 @@ def keep_factors(record: R, stored: R | None) -> R:
 
 
 def _without_codes(record: Account | Admin) -> Mapping[str, object]:
-    if isinstance(record, Admin) and passkeys_of(record.filters).keys:
+    if isinstance(record, Admin) and has_passkeys(record.filters):
         return {TOTP: None}
     return {TOTP: None, RECOVERY: None}
 

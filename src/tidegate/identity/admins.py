@@ -21,7 +21,7 @@ from tidegate.identity.throttle import LoginThrottle
 from tidegate.model import Account, Admin, ApiKey, Protocol
 from tidegate.model.address_list import AddressList
 from tidegate.policy.login import require_login
-from tidegate.policy.passkeys import has_factor
+from tidegate.policy.second_factor import has_factor
 from tidegate.store.contract import Provider
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tidegate.model import AdminFilters
-from tidegate.policy.second_factor import PASSKEYS, totp_of
+from tidegate.policy.second_factor import PASSKEYS
 
 MOST_PASSKEYS: Final = 20
 """Passkeys of one administrator."""
@@ -145,11 +145,6 @@ def shown(held: Passkeys) -> list[dict[str, Any]]:
         }
         for one in held.keys
     ]
-
-
-def has_factor(filters: AdminFilters) -> bool:
-    """True if a password alone does not sign in: there are one-time codes or passkeys."""
-    return totp_of(filters).enabled or bool(passkeys_of(filters).keys)
 
 
 def encode(raw: bytes) -> str:

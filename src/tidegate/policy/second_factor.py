@@ -94,6 +94,17 @@ def has_to_set_up(account: Account, family: str) -> bool:
     return family in account.filters.two_factor_protocols and not asks_code(account, family)
 
 
+def has_passkeys(filters: AdminFilters) -> bool:
+    """True if there are passkeys (`policy.passkeys`), even odd ones, which nobody can use."""
+    document = filters.extra.get(PASSKEYS)
+    return isinstance(document, dict) and bool(document.get("credentials"))
+
+
+def has_factor(filters: AdminFilters) -> bool:
+    """True if a password alone does not sign in: there are one-time codes or passkeys."""
+    return totp_of(filters).enabled or has_passkeys(filters)
+
+
 def recovery_codes_of(filters: Filters | AdminFilters) -> list[dict[str, Any]]:
     """The documents of the recovery codes, a copy; odd ones are left out."""
     listed = filters.extra.get(RECOVERY)

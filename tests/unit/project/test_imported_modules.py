@@ -3,8 +3,8 @@
 
 A package that is not listed, or more modules of one than its bound, fails with their names. Bounds are what was
 loaded on 2026-11-29 and some room; who needs more says here what for. The section of WebDAV needed one, that of
-addresses and their checks three, groups six, that of syslog one, the sandbox four, monitoring three, and eight more beside the HTTP
-server. The share of strangers in the loop needed one.
+addresses and their checks three, groups six, that of syslog one, the sandbox four, monitoring three, and nine more beside the HTTP
+server, the routes of passkeys among them. The share of strangers in the loop needed one.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ REST: Final = {
 """The REST API besides; FastAPI itself asks for the interface of OpenTelemetry, Starlette and uvicorn for
 python_multipart and a2wsgi where they are installed."""
 
-OURS: Final = {"--version": 16, "serve": 405, "serve, both doors": 472, "portable": 386}
+OURS: Final = {"--version": 16, "serve": 405, "serve, both doors": 473, "portable": 386}
 """Modules of Tidegate."""
 
 LISTENING: Final = """

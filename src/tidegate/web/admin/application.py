@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tidegate.errors import Denied, LoginRefused, NotFound, ProviderUnavailable, TidegateError
 from tidegate.identity.admins import Throttled
 from tidegate.model.http_scope import FOREIGN, crashed
-from tidegate.policy.passkeys import has_factor
+from tidegate.policy.second_factor import has_factor
 from tidegate.web.admin import registry, rendering, sessions
 from tidegate.web.admin.forms import TOKEN, TOKEN_HEADER, Form, read_form, read_upload
 from tidegate.web.admin.live import Sampler

@@ -28,7 +28,7 @@ from tidegate.identity.passwords import MAX_PASSWORD_BYTES
 from tidegate.model import Account, Admin, Protocol, http_scope
 from tidegate.model.address_list import AddressList
 from tidegate.policy.login import check_login, refusal
-from tidegate.policy.passkeys import has_factor
+from tidegate.policy.second_factor import has_factor
 from tidegate.web.api.security import Claims
 from tidegate.web.api.services import Services
 

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from tidegate.errors import BadRecord, Denied, InvalidArgument, LoginRefused
 from tidegate.identity.admins import Throttled
 from tidegate.policy.passkeys import passkeys_of
-from tidegate.policy.second_factor import hash_recovery_code, recovery_codes_of, totp_of
+from tidegate.policy.second_factor import has_passkeys, hash_recovery_code, recovery_codes_of, totp_of
 from tidegate.web.admin import sessions
 from tidegate.web.admin.passkey_site import obstacle
 from tidegate.web.admin.registry import Page
@@ -154,7 +154,7 @@ async def save_codes(visit: Visit) -> Response:
 
 async def drop_codes(visit: Visit) -> Response:
     """Ask for codes no more; needs the password."""
-    if visit.who.filters.require_two_factor and not passkeys_of(visit.who.filters).keys:
+    if visit.who.filters.require_two_factor and not has_passkeys(visit.who.filters):
         raise Denied("one-time codes are required of you", rule="require_two_factor")
     try:
         await confirm(visit, visit.form["current_password"])

@@ -14,8 +14,7 @@ from tidegate.events.kinds import LoggedIn, LoginFailed
 from tidegate.identity.admins import Throttled
 from tidegate.identity.setup_code import fits
 from tidegate.model import Admin, Origin
-from tidegate.policy.passkeys import passkeys_of
-from tidegate.policy.second_factor import totp_of
+from tidegate.policy.second_factor import has_passkeys, totp_of
 from tidegate.web.admin import rendering, sessions
 from tidegate.web.admin.registry import Page
 from tidegate.web.admin.rendering import url
@@ -138,7 +137,7 @@ def code_page(visit: Visit, admin: Admin, error: str, *, status: int = 200) -> R
     context = {
         "error": error,
         "next": _wanted(visit),
-        "rp_id": _domain(visit) if passkeys_of(admin.filters).keys else "",
+        "rp_id": _domain(visit) if has_passkeys(admin.filters) else "",
         "codes": totp_of(admin.filters).enabled,
     }
     return visit.html("login_code.html", context, status=status)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 
 from tidegate.errors import Denied
-from tidegate.policy.passkeys import passkeys_of, shown
+from tidegate.model import Admin
 from tidegate.web.api import schemas
 from tidegate.web.api.access import Caller, Enrolling, Ip, Owner, With, actor
 from tidegate.web.api.bodies import Json, message
@@ -25,7 +25,7 @@ _MANY: Final[dict[int | str, dict[str, Any]]] = {200: {"model": list[schemas.Pas
 async def own_passkeys(who: Enrolling) -> Response:
     """List one's own passkeys."""
     assert who.admin is not None
-    return Json(shown(passkeys_of(who.admin.filters)))
+    return _list(who.admin)
 
 
 @router.delete("/admin/passkeys/{passkey}", responses=_DONE)
@@ -45,7 +45,7 @@ async def passkeys_of_admin(services: With, who: Owner, username: Name) -> Respo
     """List the passkeys of an administrator."""
     del who
     admin = await services.administration.admins.get(username)
-    return Json(shown(passkeys_of(admin.filters)))
+    return _list(admin)
 
 
 @router.delete("/admins/{username}/passkeys/{passkey}", responses=_DONE)
@@ -59,3 +59,9 @@ async def remove_passkey(services: With, who: Owner, ip: Ip, username: Name, pas
 def _require_token(who: Caller) -> None:
     if who.way != "token":
         raise Denied("this needs a token: GET /api/v2/token")
+
+
+def _list(admin: Admin) -> Response:
+    from tidegate.policy.passkeys import passkeys_of, shown
+
+    return Json(shown(passkeys_of(admin.filters)))

@@ -12,9 +12,9 @@ from fastapi import APIRouter, Request, Response
 from tidegate.accounts.actor import Actor, Channel
 from tidegate.errors import BadRecord, Denied
 from tidegate.model import Account, Admin
-from tidegate.policy.passkeys import passkeys_of
 from tidegate.policy.second_factor import (
     decode_secret,
+    has_passkeys,
     hash_recovery_code,
     recovery_codes_of,
     totp_of,
@@ -114,8 +114,8 @@ async def admin_totp_save(request: Request, services: With, who: Enrolling, ip: 
     """Ask for codes from now on, or no more."""
     assert who.admin is not None
     given = await read_model(request, schemas.TotpSettings)
-    held = passkeys_of(who.admin.filters).keys
-    if not given.enabled and who.admin.filters.require_two_factor and not held:
+    needed = who.admin.filters.require_two_factor and not has_passkeys(who.admin.filters)
+    if not given.enabled and needed:
         raise BadRecord("enabled", "one-time codes are required of you")
     given = given.model_copy(update={"protocols": []})
     factors = services.administration.admins.factors
@@ -251,7 +251,7 @@ def _codes(record: Account | Admin) -> Response:
 async def _new_codes(factors: Any, record: Account | Admin, by: Actor) -> Response:
     from tidegate.identity import totp
 
-    passkeys = isinstance(record, Admin) and bool(passkeys_of(record.filters).keys)
+    passkeys = isinstance(record, Admin) and has_passkeys(record.filters)
     if not totp_of(record.filters).enabled and not passkeys:
         raise BadRecord("", "one-time codes are not set up")
     made = totp.new_recovery_codes()
