@@ -208,6 +208,7 @@ def logs() -> str:
         "Lines of one connection share `connection_id`.\n\n"
         "Passwords, hashes, private keys and tokens are taken out of every line (`********`). Strange characters in "
         "names are escaped; bytes that are not UTF-8 appear as `\\udcXX`.\n\n"
+        "Administrators read it in the [web admin](../how_to/use-the-web-admin.md#logs) and over REST (`GET /api/v2/logs`).\n\n"
         "Where `common.geoip` has databases, lines of connections and logins have `country` and `asn` besides.\n\n"
         "Logins (`connection_failed`, `connected`) are marked `debug` for the tools that look for them and written "
         "at `--log-level info` too. `--log-level trace` adds a line of sender `trace` for each SSH channel, SFTP request "

@@ -198,6 +198,13 @@ def test_a_file_that_is_being_compressed_is_read_once(tmp_path: Path) -> None:
     assert every(reader(path)) == [2, 1]
 
 
+def test_a_file_that_was_copied_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "tidegate.log"
+    path.write_bytes(line(1, n=1) + line(2, n=2))
+    (tmp_path / "tidegate.log.1").write_bytes(line(1, n=1) + line(2, n=2))
+    assert every(reader(path)) == [2, 1]
+
+
 def test_files_that_logrotate_moved_away_are_read_too(tmp_path: Path) -> None:
     path = tmp_path / "tidegate.log"
     names = (
