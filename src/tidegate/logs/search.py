@@ -36,6 +36,11 @@ MAX_FILES: Final = 1_000
 """files that are looked at, the newest"""
 LOOKS: Final = 5
 """looks at the names of files until two of them agree"""
+WORK_SECONDS: Final = 0.001
+"""seconds after which a search rests, since who gives the interpreter away for less gets it back first"""
+REST_SECONDS: Final = 0.0003
+REST_LINES: Final = 32
+"""lines of a block after which it may rest"""
 ORDER_SECONDS: Final = 60
 """seconds by which a line may stand before an older one"""
 MEMORY: Final = "memory"
@@ -76,6 +81,7 @@ class _Budget:
     searched_to: str = ""
     passed: bool = False
     begun: bool = False
+    rested: float = 0.0
 
     def add(self, line: LogLine) -> None:
         """A line was found."""
@@ -93,9 +99,16 @@ class _Budget:
             or self.stopped()
         )
 
+    def rest(self) -> None:
+        """Let other threads go on, unless that was done a moment ago."""
+        if time.monotonic() - self.rested > WORK_SECONDS:
+            time.sleep(REST_SECONDS)
+            self.rested = time.monotonic()
+
     def looked_at(self, block: bytes) -> None:
         """A block was searched."""
         self.left -= len(block)
+        self.rest()
         if found := first_time(block):
             self.searched_to = min(self.searched_to or found, found)
             self.passed = self.passed or found < self.since
@@ -326,7 +339,9 @@ def _backwards(read: Read, end: int, matcher: Matcher, budget: _Budget, base: in
     for offset, block in backwards.blocks_before(read, end):
         budget.looked_at(block)
         if matcher.may_hold(block):
-            for place, line in reversed(list(_lines(offset, block))):
+            for number, (place, line) in enumerate(reversed(list(_lines(offset, block)))):
+                if not number % REST_LINES:
+                    budget.rest()
                 if budget.begun:
                     return base
                 if len(budget.lines) >= budget.limit:
@@ -348,8 +363,11 @@ def _packed(file: _File, matcher: Matcher, end: int, budget: _Budget) -> int:
             if offset >= end:
                 break
             budget.left -= len(block)
+            budget.rest()
             if matcher.may_hold(block):
-                for place, line in _lines(offset, block):
+                for number, (place, line) in enumerate(_lines(offset, block)):
+                    if not number % REST_LINES:
+                        budget.rest()
                     if place < end and (found := matcher.parsed(place, line)) is not None:
                         dropped = dropped or len(kept) == room
                         kept.append(found)
