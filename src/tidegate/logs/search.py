@@ -3,7 +3,9 @@
 
 Each search has a bound of bytes and of time. Who reaches it gets what was found, and a cursor from which the
 next search goes on; a cursor holds when files are rotated, compressed or appended to meanwhile. Blocking:
-meant for a thread. It reads in small blocks, so the interpreter is never held for long.
+meant for a thread. It reads in small blocks and rests in between, so the interpreter is never held for long.
+
+Long, because every way in which a file is found, read and left to go on later works on one budget.
 """
 
 from __future__ import annotations
