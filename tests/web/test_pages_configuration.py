@@ -15,6 +15,8 @@ from tests.support.web_world import PASSWORD, WebWorld, web_world
 
 from tidegate import __version__
 from tidegate.config.load import load
+from tidegate.config.schema.base import trait
+from tidegate.config.schema.walk import declared, dotted
 
 EVIL = "<img src=x onerror=alert(1)>"
 SECRET = "hunter2-never-shown"
@@ -131,7 +133,8 @@ async def test_the_version_page_tells_what_a_report_of_a_fault_needs(tmp_path: P
             "None of them is set here.",
         ):
             assert text in page.text, text
-        assert "acme" in page.text and "httpd.templates_path" in page.text
+        missing = [dotted(path) for path, field in declared() if trait(field, "available") is False]
+        assert missing and all(key in page.text for key in missing)
 
 
 @pytest.mark.parametrize("only", ["", "set"])
