@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 JOBS ?= auto
 
-.PHONY: help serve release package-test test test-newest check format soak bench bench-quick bench-memory bench-buckets bench-doors bench-start bench-attack docs docs-site screenshots clean
+.PHONY: help serve release package-test test test-newest check format soak fuzz bench bench-quick bench-memory bench-buckets bench-doors bench-start bench-attack docs docs-site screenshots clean
 
 help:
 	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
@@ -14,6 +14,7 @@ help:
 	@echo "make check        lint, types, room contracts, module sizes"
 	@echo "make bench-quick  measure against OpenSSH, under two minutes;  make bench: everything"
 	@echo "make release      build and check a release of this commit into dist/;  make package-test: install and run it"
+	@echo "make fuzz         wrong input for every parser and for SSH dialogues, FUZZ_SECONDS=60 each"
 	@echo "make docs         regenerate the reference pages from the code;  make screenshots: the pictures of the web admin"
 	@echo "make docs-site    all pages as a site in dist/site"
 
@@ -79,6 +80,13 @@ check: $(VENV)/.check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/module_sizes.py
+
+# Each fuzzer for FUZZ_SECONDS, from a seed of its own that it prints; ends at the first failure.
+FUZZ_SECONDS ?= 60
+fuzz: $(VENV)/.test
+	@for file in $$(ls fuzz/*.py | grep -v runner.py); do \
+	  echo "$$file"; $(BIN)/python $$file --seconds $(FUZZ_SECONDS) || exit 1; \
+	done
 
 format: $(VENV)/.check
 	$(BIN)/ruff format .
