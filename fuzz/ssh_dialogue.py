@@ -156,7 +156,7 @@ async def dialogue(person: Person, chance: random.Random, room: str) -> None:
 
 
 async def work(connection: asyncssh.SSHClientConnection, chance: random.Random) -> None:
-    """What clients do in a session, each step on its own."""
+    """A session of a client: some steps, each on its own."""
     sftp: Any = await connection.start_sftp_client()
     name = f"/f{chance.randrange(3)}"
 
