@@ -19,6 +19,10 @@ MAX_LINE: Final = 64 * 1024
 """bytes of a line that are looked at; the rest of a longer one is left out"""
 MAX_PACKED: Final = 256 * 1024 * 1024
 """bytes of a compressed file, unpacked, that are read"""
+MAX_TAIL: Final = 16 * 1024 * 1024
+"""bytes without the end of a line that are passed at the end of a file; a file with more is not searched"""
+MAX_MEMBERS: Final = 10_000
+"""parts that a compressed file may have; the server writes one"""
 HEAD: Final = b'{"time":"'
 """beginning of every line that has a time"""
 TIME_CHARS: Final = 24
@@ -29,11 +33,13 @@ Read = Callable[[int, int], bytes]
 
 
 class TooLongToUnpack(Exception):
-    """A compressed file holds more than `MAX_PACKED` bytes."""
+    """A compressed file holds more than `MAX_PACKED` bytes, or more than `MAX_MEMBERS` parts."""
 
 
 def blocks_before(read: Read, end: int) -> Iterator[tuple[int, bytes]]:
     """Blocks of whole lines before `end`, the last one first, each with its offset.
+
+    In the middle of a long line they are empty: whoever reads can end there.
 
     Args:
         read: reads the file.
@@ -48,6 +54,7 @@ def blocks_before(read: Read, end: int) -> Iterator[tuple[int, bytes]]:
         first = 0 if start == 0 else block.find(b"\n") + 1
         if start and not first:  # the middle of a long line
             tail = block + tail[:MAX_LINE]
+            yield start, b""
         else:
             lines = block[first:]
             yield start + first, lines + tail if tail else lines
@@ -91,10 +98,10 @@ def _unpacked(read: Read) -> Iterator[bytes]:
     Raises:
         OSError: it is cut off or no such file; what comes before that was given.
     """
-    at, begun = 0, False
+    at, begun, members, rest = 0, False, 1, b""
     unpack = zlib.decompressobj(wbits=31)
     while True:
-        given = unpack.unconsumed_tail
+        given, rest = unpack.unconsumed_tail or rest, b""
         if not given:
             given = read(at, BLOCK)
             at += len(given)
@@ -106,12 +113,33 @@ def _unpacked(read: Read) -> Iterator[bytes]:
         if block:
             yield block
         if unpack.eof:  # another member may follow
-            at -= len(unpack.unused_data)
+            rest, members = unpack.unused_data, members + 1
+            if members > MAX_MEMBERS:
+                raise TooLongToUnpack
             unpack, begun = zlib.decompressobj(wbits=31), False
         elif not given and not block:
             if begun:
                 raise OSError(0, "it is cut off")
             return
+
+
+def packed_head(read: Read) -> bytes:
+    """The first `MAX_LINE` bytes of a compressed file, unpacked, or all that can be read of it.
+
+    Raises:
+        OSError: it cannot be read, or is no such file.
+        TooLongToUnpack: as `packed_blocks`.
+    """
+    head = b""
+    try:
+        for block in _unpacked(read):
+            head += block
+            if len(head) >= MAX_LINE:
+                break
+    except OSError:
+        if not head:
+            raise
+    return head[:MAX_LINE]
 
 
 def time_of(line: bytes) -> str:
@@ -143,9 +171,9 @@ def identity(head: bytes) -> str:
 
 
 def whole_end(read: Read, size: int) -> int:
-    """The offset behind the last line that has an end; 0 without any."""
-    end = size
-    while end > 0:
+    """The offset behind the last line that has an end; 0 without any in the last `MAX_TAIL` bytes."""
+    end, least = size, max(0, size - MAX_TAIL)
+    while end > least:
         start = max(0, end - BLOCK)
         found = read(start, end - start).rfind(b"\n")
         if found >= 0:

@@ -162,7 +162,8 @@ class Matcher:
         own, levels, network = wanted.own, self._levels, self._network
         senders = frozenset(wanted.senders)
         if own is not None:
-            tests.append(lambda line: line.fields.get("username") in own)
+            # What is no text, as in a line of another program, is nobody's.
+            tests.append(lambda line: isinstance(name := line.fields.get("username"), str) and name in own)
         if wanted.since or wanted.until:
             until = wanted.until or "~"
             tests.append(lambda line: wanted.since <= line.time <= until)

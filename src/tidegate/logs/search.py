@@ -242,13 +242,8 @@ class _File:
 
     def read_head(self) -> bool:
         """Learn name and first time; False for a file without any whole line."""
-        if self.packed:
-            head = next(
-                (block for _, block in backwards.packed_blocks(backwards.reader_of(self.fd), bool)), b""
-            )
-        else:
-            head = backwards.reader_of(self.fd)(0, backwards.MAX_LINE)
-        head = head[: backwards.MAX_LINE]
+        read = backwards.reader_of(self.fd)
+        head = backwards.packed_head(read) if self.packed else read(0, backwards.MAX_LINE)
         self.name, self.first = backwards.identity(head), first_time(head)
         return bool(self.name)
 
@@ -258,7 +253,7 @@ def _files(path: Path) -> Iterator[_File]:
     seen: set[str] = set()
     current, others = _at_rest(path)
     for name in [None, *others[:MAX_FILES]]:
-        file = current if name is None else _opened(name) or _opened(name.with_name(f"{name.name}.gz"))
+        file = current if name is None else _set_aside(name) or _set_aside(name.with_name(f"{name.name}.gz"))
         if file is None:
             continue
         readable = False
@@ -311,9 +306,18 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
+def _set_aside(path: Path) -> _File | None:
+    # A link would show any file that the server may read: whoever writes to the directory could make one.
+    return _file(path, os.O_NOFOLLOW)
+
+
 def _opened(path: Path) -> _File | None:
+    return _file(path)
+
+
+def _file(path: Path, more: int = 0) -> _File | None:
     try:
-        return _File(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        return _File(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | more))
     except OSError:
         return None
 

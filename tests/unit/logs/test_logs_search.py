@@ -234,6 +234,83 @@ def test_a_bomb_is_read_up_to_its_bound(tmp_path: Path, monkeypatch: pytest.Monk
     assert "holds more than" in found.notes[0]
 
 
+def test_what_cannot_be_searched_costs_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that somebody put beside the log; the bytes that are read and unpacked are counted."""
+    path = tmp_path / "tidegate.log"
+    path.write_bytes(line(9, n=9))
+    (tmp_path / "tidegate.log.1.gz").write_bytes(gzip.compress(b"\0" * 30_000_000))  # no line at all
+    (tmp_path / "tidegate.log.2.gz").write_bytes(gzip.compress(b"") * 50_000)
+    with (tmp_path / "tidegate.log.3").open("wb") as sparse:
+        sparse.write(line(1, n=1))
+        sparse.truncate(1 << 32)
+    got = [0]
+
+    def counted(fd: int) -> backwards.Read:
+        plain = reader_of(fd)
+
+        def read(offset: int, count: int) -> bytes:
+            block = plain(offset, count)
+            got[0] += len(block)
+            return block
+
+        return read
+
+    def unpacked(read: backwards.Read) -> Any:
+        for block in unpack(read):
+            got[0] += len(block)
+            yield block
+
+    reader_of, unpack = backwards.reader_of, backwards._unpacked
+    monkeypatch.setattr(backwards, "reader_of", counted)
+    monkeypatch.setattr(backwards, "_unpacked", unpacked)
+    assert numbers(reader(path).search(LineFilter())) == [9]
+    assert got[0] < 40_000_000
+
+
+def test_a_search_ends_in_the_middle_of_a_long_line(tmp_path: Path) -> None:
+    path = tmp_path / "tidegate.log"
+    with path.open("wb") as sparse:
+        sparse.write(line(1, n=1))
+        sparse.truncate(1 << 33)
+    with path.open("ab") as sparse:
+        sparse.write(b"\n" + line(2, n=2))
+    looks = [0]
+
+    def stopped() -> bool:
+        looks[0] += 1
+        return looks[0] > 100
+
+    found = reader(path).search(LineFilter(), stopped=stopped)
+    assert numbers(found) == [2]
+    assert int(found.cursor.partition(":")[2]) > 1 << 32
+
+
+def test_a_link_among_rotated_files_shows_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "tidegate.log"
+    path.parent.mkdir()
+    path.write_bytes(line(9, n=9))
+    (tmp_path / "secrets").write_bytes(line(1, n=1))
+    (tmp_path / "packed").write_bytes(gzip.compress(line(2, n=2)))
+    for name, target in (
+        ("tidegate.log.1", "secrets"),
+        ("tidegate-2026-11-30T11-00-00.000.log", "secrets"),
+        ("tidegate.log.2.gz", "packed"),
+    ):
+        (path.parent / name).symlink_to(tmp_path / target)
+    assert every(reader(path)) == [9]
+    # The operator's own name of the log may be one.
+    (tmp_path / "current.log").symlink_to(path)
+    assert every(reader(tmp_path / "current.log")) == [9]
+
+
+def test_lines_whose_fields_are_no_texts_are_nobodys(tmp_path: Path) -> None:
+    path = tmp_path / "tidegate.log"
+    strange = b'{"time":"2026-11-30T12:00:01.000Z","level":{},"sender":[],"username":["alder"],"protocol":{}}\n'
+    path.write_bytes(line(0, n=0) + strange + line(2, n=2))
+    assert numbers(reader(path).search(LineFilter(own=frozenset({"alder"})))) == [2, 0]
+    assert numbers(reader(path).search(LineFilter(level="info", senders=["Upload"]))) == [2, 0]
+
+
 @pytest.mark.usefixtures("small_blocks")
 def test_bounds_of_bytes_and_time_end_a_search_that_can_go_on(tmp_path: Path) -> None:
     path = tmp_path / "tidegate.log"
