@@ -358,6 +358,28 @@ async def test_odd_requests(script: httpx2.AsyncClient) -> None:
         assert answer.status_code == answer.json()["status"] == status, (method, path, answer.text)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("virtual_folders", [{"virtual_path": [], "mapped_path": "/x"}]),
+        ("virtual_folders", [{"virtual_path": "/x", "mapped_path": {}}]),
+        ("virtual_folders", [{}]),
+        ("filters", {"denied_login_methods": [["password"]]}),
+        ("filters", {"denied_login_methods": [{}]}),
+    ],
+)
+async def test_a_value_of_another_form_is_a_mistake(
+    site: WebWorld, script: httpx2.AsyncClient, field: str, value: object
+) -> None:
+    added = (await script.post(f"{V1}/user", json=site.user("odd"))).json()
+    for answer in (
+        await script.put(f"{V1}/user/{added['id']}", json={"id": added["id"], field: value}),
+        await script.post(f"{V1}/user", json=site.user("odder", **{field: value})),
+    ):
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["error"].startswith(f"Validation error: {field}"), answer.text
+
+
 async def test_it_is_off_by_default_and_says_so(world: WebWorld) -> None:
     answer = await world.client.get(f"{V1}/user")
     assert answer.status_code == 404

@@ -212,6 +212,8 @@ def read_table(text: str) -> UserTable:
     number = 1
     try:
         columns = _heading(next(rows, []), found)
+        if not columns:
+            return found
         for number, cells in enumerate(rows, 2):
             if len(found.mistakes) >= MAX_MISTAKES:
                 found.mistakes.append(Mistake(0, "", "there are more mistakes; they are not told"))
@@ -224,7 +226,7 @@ def read_table(text: str) -> UserTable:
             if len(cells) != len(columns):
                 what = f"has {len(cells)} cells, the heading has {len(columns)}"
                 found.mistakes.append(Mistake(number, "", what))
-            elif columns:
+            else:
                 _row(number, dict(zip(columns, cells, strict=True)), found)
     except csv.Error as error:
         found.mistakes.append(Mistake(number + 1, "", f"is no CSV: {error}"))
@@ -237,6 +239,10 @@ def _heading(cells: list[str], found: UserTable) -> list[str]:
     names = [cell.strip().lower() for cell in cells]
     if not any(names):
         found.mistakes.append(Mistake(1, "", "should name the columns"))
+        return []
+    if len(names) > len(_COLUMNS):
+        what = f"has {len(names)} columns; there are {len(_COLUMNS)}: {', '.join(_COLUMNS)}"
+        found.mistakes.append(Mistake(1, "", what))
         return []
     for index, name in enumerate(names):
         if name not in _COLUMNS:

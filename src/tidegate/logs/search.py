@@ -4,16 +4,12 @@
 Each search has a bound of bytes and of time. Who reaches it gets what was found, and a cursor from which the
 next search goes on; a cursor holds when files are rotated, compressed or appended to meanwhile. Blocking:
 meant for a thread. It reads in small blocks and rests in between, so the interpreter is never held for long.
-
-Long, because every way in which a file is found, read and left to go on later works on one budget.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import stat
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,19 +21,17 @@ from typing import Final
 from tidegate.logs import backwards
 from tidegate.logs.backwards import Read, first_time
 from tidegate.logs.filters import LineFilter, LogLine, Matcher
+from tidegate.logs.log_files import OpenFile, files
 from tidegate.logs.recent import RecentLines
-from tidegate.logs.rotation import backups_of
 
 MAX_LINES: Final = 500
 """lines of one search"""
 MAX_BYTES: Final = 1024 * 1024 * 1024
 """bytes that one search reads"""
+MAX_FOUND: Final = 2 * 1024 * 1024
+"""characters of all lines that one search finds, but for those of the last one"""
 MAX_SECONDS: Final = 1.5
 """seconds that one search takes; a compressed file that was begun is read to its end"""
-MAX_FILES: Final = 1_000
-"""files that are looked at, the newest"""
-LOOKS: Final = 5
-"""looks at the names of files until two of them agree"""
 WORK_SECONDS: Final = 0.001
 """seconds after which a search rests, since who gives the interpreter away for less gets it back first"""
 REST_SECONDS: Final = 0.0003
@@ -79,6 +73,7 @@ class _Budget:
     since: str
     begins: str
     lines: list[LogLine] = field(default_factory=list)
+    size: int = 0
     notes: list[str] = field(default_factory=list)
     searched_to: str = ""
     passed: bool = False
@@ -88,14 +83,19 @@ class _Budget:
     def add(self, line: LogLine) -> None:
         """A line was found."""
         self.lines.append(line)
+        self.size += len(line.raw)
         self.begun = self.begun or (self.begins != "" and line.text("sender") == self.begins)
+
+    def full(self) -> bool:
+        """True if no more lines are wanted."""
+        return len(self.lines) >= self.limit or self.size >= MAX_FOUND
 
     def spent(self) -> bool:
         """True if the search has to end."""
         return (
             self.passed
             or self.begun
-            or len(self.lines) >= self.limit
+            or self.full()
             or self.left <= 0
             or time.monotonic() > self.deadline
             or self.stopped()
@@ -175,7 +175,7 @@ class LogReader:
     def _in_files(self, path: Path, matcher: Matcher, name: str, place: int, budget: _Budget) -> Found:
         until = later(matcher.wanted.until)
         at, last, left = "", 0, False
-        for file in _files(path):
+        for file in files(path):
             with file:
                 if name and file.name != name:
                     continue
@@ -217,119 +217,14 @@ def _read_cursor(text: str) -> tuple[str, int]:
 # -- one file ------------------------------------------------------------------------------------------------
 
 
-class _File:
-    """An open file of the log.
-
-    Attributes:
-        path: of it.
-        fd: of it.
-        packed: it is compressed.
-        name: that stays when it is renamed or compressed.
-        first: time of its first line that has one.
-    """
-
-    def __init__(self, path: Path, fd: int) -> None:
-        self.path = path
-        self.fd = fd
-        self.packed = path.suffix == ".gz"
-        self.name = self.first = ""
-
-    def __enter__(self) -> _File:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
-
-    def read_head(self) -> bool:
-        """Learn name and first time; False for a file without any whole line."""
-        read = backwards.reader_of(self.fd)
-        head = backwards.packed_head(read) if self.packed else read(0, backwards.MAX_LINE)
-        self.name, self.first = backwards.identity(head), first_time(head)
-        return bool(self.name)
-
-
-def _files(path: Path) -> Iterator[_File]:
-    """Files of the log that have lines, the newest first. Each has to be closed by who gets it."""
-    seen: set[str] = set()
-    current, others = _at_rest(path)
-    for name in [None, *others[:MAX_FILES]]:
-        file = current if name is None else _set_aside(name) or _set_aside(name.with_name(f"{name.name}.gz"))
-        if file is None:
-            continue
-        readable = False
-        if stat.S_ISREG(os.fstat(file.fd).st_mode):
-            with contextlib.suppress(OSError, backwards.TooLongToUnpack):
-                readable = file.read_head() and file.name not in seen
-        seen.add(file.name)
-        if readable:
-            yield file
-        else:
-            os.close(file.fd)
-
-
-def _at_rest(path: Path) -> tuple[_File | None, list[Path]]:
-    """The current file, open, and those that were set aside before it, the newest first.
-
-    A file that is set aside between two looks would be missed, or stand before a newer one: so it looks again
-    until nothing has changed in between. A directory is not read at one moment either.
-    """
-    before = _rotated(path)
-    for tries in range(LOOKS):
-        current, after = _opened(path), _rotated(path)
-        if tries == LOOKS - 1 or {_plain(one) for one in before} == {_plain(one) for one in after}:
-            break
-        if current is not None:
-            os.close(current.fd)
-        before = after
-    return current, [one for one in after if one.suffix != ".gz" or _plain(one) not in after]
-
-
-def _plain(path: Path) -> Path:
-    """The name of a file before it is compressed; while that is done both are there."""
-    return path.with_suffix("") if path.suffix == ".gz" else path
-
-
-def _rotated(path: Path) -> list[Path]:
-    """Files that were set aside, the newest first: by the server, or named as logrotate names them."""
-    own = list(reversed(backups_of(path)))
-    pattern = re.compile(re.escape(path.name) + r"(?:\.\d{1,4}|-\d{8}(?:\d\d)?(?:-\d{1,10})?)(?:\.gz)?")
-    foreign: list[Path] = []
-    with contextlib.suppress(OSError):
-        foreign = [one for one in path.parent.iterdir() if pattern.fullmatch(one.name)]
-    return sorted([*own, *foreign], key=_changed, reverse=True) if foreign else own
-
-
-def _changed(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _set_aside(path: Path) -> _File | None:
-    # A link would show any file that the server may read: whoever writes to the directory could make one.
-    return _file(path, os.O_NOFOLLOW)
-
-
-def _opened(path: Path) -> _File | None:
-    return _file(path)
-
-
-def _file(path: Path, more: int = 0) -> _File | None:
-    try:
-        return _File(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | more))
-    except OSError:
-        return None
-
-
-def _whole(file: _File) -> int:
+def _whole(file: OpenFile) -> int:
     """The end of the last whole line."""
     if file.packed:
         return backwards.MAX_PACKED
     return backwards.whole_end(backwards.reader_of(file.fd), os.fstat(file.fd).st_size)
 
 
-def _search_file(file: _File, matcher: Matcher, end: int | None, until: str, budget: _Budget) -> int:
+def _search_file(file: OpenFile, matcher: Matcher, end: int | None, until: str, budget: _Budget) -> int:
     """Search a file before `end`, or all of it; returns the offset before which nothing was looked at."""
     if file.packed:
         return _packed(file, matcher, backwards.MAX_PACKED if end is None else end, budget)
@@ -350,7 +245,7 @@ def _backwards(read: Read, end: int, matcher: Matcher, budget: _Budget, base: in
                     budget.rest()
                 if budget.begun:
                     return base
-                if len(budget.lines) >= budget.limit:
+                if budget.full():
                     return base + place + len(line)
                 if (found := matcher.parsed(base + place, line)) is not None:
                     budget.add(found)
@@ -359,11 +254,11 @@ def _backwards(read: Read, end: int, matcher: Matcher, budget: _Budget, base: in
     return base
 
 
-def _packed(file: _File, matcher: Matcher, end: int, budget: _Budget) -> int:
+def _packed(file: OpenFile, matcher: Matcher, end: int, budget: _Budget) -> int:
     """Search a compressed file before `end`: from its beginning, keeping the last lines that are wanted."""
     room = budget.limit - len(budget.lines)
-    kept: deque[LogLine] = deque(maxlen=room)
-    dropped = False
+    kept: deque[LogLine] = deque()
+    size, dropped = budget.size, False
     try:
         for offset, block in backwards.packed_blocks(backwards.reader_of(file.fd), budget.stopped):
             if offset >= end:
@@ -375,8 +270,11 @@ def _packed(file: _File, matcher: Matcher, end: int, budget: _Budget) -> int:
                     if not number % REST_LINES:
                         budget.rest()
                     if place < end and (found := matcher.parsed(place, line)) is not None:
-                        dropped = dropped or len(kept) == room
                         kept.append(found)
+                        size += len(found.raw)
+                        while len(kept) > room or (size >= MAX_FOUND and len(kept) > 1):
+                            size -= len(kept.popleft().raw)
+                            dropped = True
     except backwards.TooLongToUnpack:
         most = backwards.MAX_PACKED >> 20
         budget.notes.append(f"{file.path.name} holds more than {most} MiB; only its beginning was read")

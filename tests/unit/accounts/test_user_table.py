@@ -81,6 +81,11 @@ def test_bounds() -> None:
     assert "no CSV" in mistakes("username\n" + "x" * 200_000)[0]  # the csv module has a bound of its own
 
 
+def test_a_heading_of_very_many_columns_is_one_mistake() -> None:
+    (found,) = mistakes("username," + "a," * 200_000 + "\nx\n" * 100)
+    assert found.startswith("row 1: has 200002 columns; there are 21: username, ")
+
+
 def test_other_encodings_are_named() -> None:
     with pytest.raises(BadRecord, match=r"line 3: the byte 0xe9 is no UTF-8"):
         decode_table(b"username\na\nb\xe9\n")

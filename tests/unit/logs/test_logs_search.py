@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.logs import LogOptions, backwards, open_log, search
+from tidegate.logs import LogOptions, backwards, log_files, open_log, search
 from tidegate.logs.filters import LineFilter, connection_of, parse
 from tidegate.logs.lines import event_line
 from tidegate.logs.recent import RecentLines
@@ -103,7 +103,7 @@ def test_a_rotation_between_two_looks_neither_doubles_nor_loses_nor_mixes_lines(
     file = LogFile(path, compress=compress)
     file.open()
     file.write(b"".join(line(n, n=n) for n in range(5)))
-    opened, asked = search._opened, [0]
+    opened, asked = log_files._opened, [0]
 
     def rotated_after(of: Path) -> Any:
         found = opened(of)
@@ -114,7 +114,7 @@ def test_a_rotation_between_two_looks_neither_doubles_nor_loses_nor_mixes_lines(
                 file.write(line(5 + number, n=5 + number))
         return found
 
-    monkeypatch.setattr(search, "_opened", rotated_after)
+    monkeypatch.setattr(log_files, "_opened", rotated_after)
     assert every(reader(path), limit=100) == list(reversed(range(5 + rotations)))
     file.close()
 
@@ -285,6 +285,22 @@ def test_a_search_ends_in_the_middle_of_a_long_line(tmp_path: Path) -> None:
     assert int(found.cursor.partition(":")[2]) > 1 << 32
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_long_lines_come_in_small_portions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    monkeypatch.setattr(search, "MAX_FOUND", 50_000)
+    path = tmp_path / "tidegate.log"
+    lines = b"".join(line(n, n=n, virtual_path="/" + "x" * 10_000) for n in range(50))
+    if packed:
+        (tmp_path / "tidegate.log.1.gz").write_bytes(gzip.compress(lines))
+        lines = line(50, n=50)
+    path.write_bytes(lines)
+    found = reader(path).search(LineFilter())
+    assert 4 <= len(found.lines) <= 6
+    assert every(reader(path), limit=500) == list(reversed(range(51 if packed else 50)))
+
+
 def test_a_link_among_rotated_files_shows_nothing(tmp_path: Path) -> None:
     path = tmp_path / "logs" / "tidegate.log"
     path.parent.mkdir()
@@ -305,7 +321,9 @@ def test_a_link_among_rotated_files_shows_nothing(tmp_path: Path) -> None:
 
 def test_lines_whose_fields_are_no_texts_are_nobodys(tmp_path: Path) -> None:
     path = tmp_path / "tidegate.log"
-    strange = b'{"time":"2026-11-30T12:00:01.000Z","level":{},"sender":[],"username":["alder"],"protocol":{}}\n'
+    strange = (
+        b'{"time":"2026-11-30T12:00:01.000Z","level":{},"sender":[],"username":["alder"],"protocol":{}}\n'
+    )
     path.write_bytes(line(0, n=0) + strange + line(2, n=2))
     assert numbers(reader(path).search(LineFilter(own=frozenset({"alder"})))) == [2, 0]
     assert numbers(reader(path).search(LineFilter(level="info", senders=["Upload"]))) == [2, 0]

@@ -397,10 +397,10 @@ def keep_recovery_codes(filters: Document) -> None:
 def _methods(filters: Document, era: Era, judged: Judged) -> None:
     """Before 2.5 a keyboard-interactive login needed a hook, and the password was no answer to it."""
     denied = filters.get("denied_login_methods") or []
-    if era.keyboard or not isinstance(denied, list):
-        return
+    if era.keyboard or not isinstance(denied, list) or not all(isinstance(one, str) for one in denied):
+        return  # whoever reads the document refuses what is no list of texts
     made = list(denied)
-    asked = {str(method) for method in denied}
+    asked = set(denied)
     if KEYBOARD not in asked:
         made.append(KEYBOARD)
         if "publickey" in asked and asked & {"password", "password-over-SSH"}:

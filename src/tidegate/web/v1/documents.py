@@ -168,10 +168,14 @@ def _mounts(made: Document, before: Document) -> None:
     if not isinstance(given, list):
         return
     known = {(one["virtual_path"], one["mapped_path"]): one for one in before["virtual_folders"]}
-    made["virtual_folders"] = [
-        known.get((one.get("virtual_path"), one.get("mapped_path")), one) if isinstance(one, dict) else one
-        for one in given
-    ]
+    made["virtual_folders"] = [_mount(one, known) for one in given]
+
+
+def _mount(given: Any, known: dict[tuple[str, str], Document]) -> Any:
+    if not isinstance(given, dict):
+        return given
+    place = given.get("virtual_path"), given.get("mapped_path")
+    return known.get(place, given) if all(isinstance(part, str) for part in place) else given
 
 
 def _plain_path(path: str) -> str:
