@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
+import socket
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +20,10 @@ from tests.support.receiver import Answer, Receiver
 from tests.support.running import Running, wait_for
 
 from tidegate.errors import ConfigError
+from tidegate.events import kinds
 from tidegate.events.factory import SinkUse, create_sinks
+from tidegate.events.sinks import traces
+from tidegate.model.origin import Origin
 
 ERROR = 2
 
@@ -111,6 +119,65 @@ async def test_a_receiver_that_fails_or_hangs_holds_nobody_up(tmp_path: Path) ->
             server.stop()
         finally:
             server.kill()
+
+
+def sent_to(answer: Callable[[socket.socket], None], *, done: threading.Event | None = None) -> None:
+    """One trace for a receiver with a mind of its own; returns when the event loop has ended."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with listener.accept()[0] as client:
+                client.recv(65_536)
+                answer(client)
+
+        async def send() -> None:
+            endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            sink = traces.TraceSink({"endpoint": endpoint, "interval": 0.1, "timeout": 60})
+            await sink.open()
+            sink.handle_nowait(kinds.ConnectionRefused(origin=Origin(connection_id="c", ip="192.0.2.7")))
+            if done is not None:
+                assert await asyncio.to_thread(done.wait, 30)
+            await sink.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        asyncio.run(send())
+
+
+def test_a_long_answer_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "CLOSE_SECONDS", 0.2)
+    taken, done = [0], threading.Event()
+
+    def answer(client: socket.socket) -> None:
+        try:
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\n")
+            for _ in range(3_000):
+                client.sendall(bytes(100_000))
+                taken[0] += 1
+        except OSError:
+            pass  # that is what should happen
+        finally:
+            done.set()
+
+    sent_to(answer, done=done)
+    assert taken[0] < 1_000
+
+
+def test_an_answer_that_never_ends_does_not_keep_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "CLOSE_SECONDS", 0.2)
+    over, asked = threading.Event(), threading.Event()
+
+    def answer(client: socket.socket) -> None:
+        client.sendall(b"HTTP/1.1 200 OK\r\n")
+        asked.set()
+        over.wait(60)  # no header follows
+
+    ending = threading.Thread(target=sent_to, args=(answer,), kwargs={"done": asked}, daemon=True)
+    begun = time.monotonic()
+    ending.start()
+    ending.join(15)
+    over.set()
+    assert not ending.is_alive()
+    assert time.monotonic() - begun < 15
 
 
 async def test_a_part_of_the_connections_can_be_traced(tmp_path: Path) -> None:

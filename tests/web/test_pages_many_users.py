@@ -223,12 +223,15 @@ async def test_forms_of_other_sessions_add_nothing(world: WebWorld, inside: Brow
 async def test_cells_that_are_markup_or_formulas_stay_text(world: WebWorld, inside: Browser) -> None:
     await inside.get("/many-users")
     evil = "<img src=x onerror=alert(1)>"
-    page = await send(inside, "preview", text=f"username,description\n{evil},x\n=cmd,\n", generate="1")
+    page = await send(
+        inside, "preview", text=f"username,description\n{evil},x\n=cmd,\n\uff1dcmd,\n", generate="1"
+    )
     assert not page.all("img")
     made = await confirm(inside, page)
     assert made.status == 200, made.text
     assert not made.all("img")
-    assert [row[0] for row in csv.reader(io.StringIO(made.value("passwords")))] == ["username", evil, "'=cmd"]
+    first = [row[0] for row in csv.reader(io.StringIO(made.value("passwords")))]
+    assert first == ["username", evil, "'=cmd", "'\uff1dcmd"]
 
 
 async def test_over_rest(world: WebWorld) -> None:

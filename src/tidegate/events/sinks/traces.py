@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +26,7 @@ from tidegate.events import kinds
 from tidegate.events.kinds import Event
 
 if TYPE_CHECKING:
+    import requests
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -36,6 +38,8 @@ TEXT_CHARS: Final = 1024
 """Characters of a path or text that are sent."""
 CLOSE_SECONDS: Final = 5.0
 """Time that the last spans get at the end of the server."""
+ANSWER_BYTES: Final = 4096
+"""Bytes of an answer that are read, so that its connection is used again; of a longer one it is closed."""
 OPTIONS: Final[dict[str, type | tuple[type, ...]]] = {
     "endpoint": str,
     "headers": dict,
@@ -101,6 +105,7 @@ class TraceSink:
             headers=options.get("headers"),
             certificate_file=options.get("certificate_file"),
             timeout=options.get("timeout", 10),
+            session=_session(),
         )
         self._processor = self._processing(
             exporter,
@@ -125,8 +130,10 @@ class TraceSink:
         """Send what waits, for `CLOSE_SECONDS`."""
         if self._processor is not None:
             processor, self._processor = self._processor, None
-            ending = asyncio.ensure_future(asyncio.to_thread(processor.shutdown))
-            await asyncio.wait({ending}, timeout=CLOSE_SECONDS)
+            # Of a receiver that never ends its answer it takes half a minute, which nobody waits for.
+            ending = threading.Thread(target=processor.shutdown, name="traces-end", daemon=True)
+            ending.start()
+            await asyncio.to_thread(ending.join, CLOSE_SECONDS)
 
     def span_of(self, event: Event, trace_id: int, root: int) -> ReadableSpan:
         """The span of an event of the traced kinds; `root` is the id of the connection's own span."""
@@ -160,6 +167,27 @@ class TraceSink:
             instrumentation_scope=self._scope,
         )
         return span
+
+
+def _session() -> requests.Session | None:
+    """Requests whose answers are not read: nothing in them counts, and they may be of any length.
+
+    None where variables of OpenTelemetry name a provider of sessions.
+    """
+    if any(name.startswith("OTEL_") and name.endswith("_CREDENTIAL_PROVIDER") for name in os.environ):
+        return None
+    import requests
+
+    class Session(requests.Session):
+        def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+            response = super().request(*args, **{**kwargs, "stream": True})
+            try:
+                response.raw.read1(ANSWER_BYTES, decode_content=False)
+            finally:
+                response.close()
+            return response
+
+    return Session()
 
 
 def ids_of(connection_id: str) -> tuple[int, int]:

@@ -174,8 +174,10 @@ def _mounts(made: Document, before: Document) -> None:
 def _mount(given: Any, known: dict[tuple[str, str], Document]) -> Any:
     if not isinstance(given, dict):
         return given
-    place = given.get("virtual_path"), given.get("mapped_path")
-    return known.get(place, given) if all(isinstance(part, str) for part in place) else given
+    virtual, mapped = given.get("virtual_path"), given.get("mapped_path")
+    if not (isinstance(virtual, str) and isinstance(mapped, str)):
+        return given
+    return known.get((virtual, mapped), given)
 
 
 def _plain_path(path: str) -> str:

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from tidegate.accounts.bulk import Outcome, Plan
 from tidegate.accounts.user_table import COLUMNS, MAX_ROWS, MAX_TABLE_BYTES, SEVERAL, decode_table, read_table
 from tidegate.errors import BadRecord, LoginRefused
+from tidegate.model.spreadsheet import cell
 from tidegate.web.admin.record_pages import sentence
 from tidegate.web.admin.registry import Page
 from tidegate.web.admin.visit import HEADERS, Visit
@@ -28,8 +29,6 @@ SAMPLE: Final = (
     ("acme", "it@acme.example", "/:list,download|/in:upload", "10 GB", "2027-12-31"),
     ("harbour", "", "", "", ""),
 )
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""Beginnings of cells that spreadsheets take for formulas."""
 
 
 async def show(visit: Visit) -> Response:
@@ -138,8 +137,7 @@ def _csv(made: Sequence[Outcome]) -> str:
     for one in made:
         if not one.password:
             continue
-        name = f"'{one.username}" if one.username.startswith(_FORMULA) else one.username
-        writer.writerow((name, one.password))
+        writer.writerow((cell(one.username), one.password))
     return out.getvalue()
 
 
