@@ -23,6 +23,7 @@ from tidegate.errors import ProviderUnavailable
 from tidegate.events.kinds import Disconnected, Transferred
 from tidegate.vfs.usage import scan as scans
 from tidegate.vfs.usage.progress import Kind, Scan
+from tidegate.web.api.routes.server import EXTRAS
 
 API = "/api/v2"
 
@@ -314,7 +315,9 @@ async def test_version_status_and_health(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr("tidegate.built.DATE", "2026-11-30T07:00:00Z")
         stamped = (await world.client.get(f"{API}/version")).json()
         assert (stamped["commit_hash"], stamped["build_date"]) == ("1a2b3c", "2026-11-30T07:00:00Z")
-        assert "+sftp" in version["features"]
+        assert {"+sftp", "+rsync", "+git", "+s3", "+azblob", "+gcs"} <= set(version["features"])
+        monkeypatch.setitem(EXTRAS, "s3", "no_such_package.module")
+        assert "-s3" in (await world.client.get(f"{API}/version")).json()["features"]
         status = (await world.client.get(f"{API}/status")).json()
         assert status["data_provider"] == {"is_active": True, "driver": "memory", "error": ""}
         assert status["ssh"]["is_active"]

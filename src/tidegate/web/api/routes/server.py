@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -20,8 +22,31 @@ from tidegate.web.api.routes import BASE
 router = APIRouter(prefix=BASE, tags=["maintenance"])
 health_router = APIRouter(tags=["health"])
 
-FEATURES: Final = ("+sqlite", "+pgsql", "+mysql", "+bolt", "+memory", "+sftp", "+scp", "-rsync", "-git")
-"""The abilities of this version, as the field's other gateway spells them."""
+ALWAYS: Final = (
+    "+metrics", "+bolt", "+mysql", "+pgsql", "+sqlite", "+memory", "+portable", "+sftp", "+scp", "+ftp",
+    "+webdav", "+rsync", "+git",
+)  # fmt: skip
+"""Abilities of every installation, as the field's other gateway spells them."""
+EXTRAS: Final = {
+    "azblob": "azure.storage.blob",
+    "gcs": "google.auth",
+    "geoip": "maxminddb",
+    "s3": "aiobotocore",
+}
+"""Abilities that need a library, and a module of it."""
+
+
+def features() -> list[str]:
+    """The abilities of this installation: ``+`` and a name, ``-`` where its library is not installed."""
+    return [*ALWAYS, *(f"{'+' if _installed(module) else '-'}{name}" for name, module in EXTRAS.items())]
+
+
+@cache
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 @health_router.get(
@@ -75,7 +100,7 @@ async def version(who: Anybody) -> Response:
     """The running version."""
     del who
     stamp = {"build_date": built.DATE, "commit_hash": built.COMMIT}
-    return Json({"version": __version__, **stamp, "features": list(FEATURES)})
+    return Json({"version": __version__, **stamp, "features": features()})
 
 
 @router.get("/status", responses={200: {"description": "Services and their state."}})
