@@ -233,6 +233,35 @@ async def test_names_of_others_run_nothing(log: WrittenLog, inside: Browser) -> 
         assert "\u202e" not in page.answer.text and "\\u202e" in page.answer.text
 
 
+async def test_names_that_are_no_utf_8_hide_no_page(log: WrittenLog, inside: Browser) -> None:
+    """Anybody may send such a user name over FTP, and partners such file names."""
+    name = "a\udcff\udced"
+    log.event(kinds.LoginFailed(origin=replace(CAME, username=name), login_type="password", reason="x"))
+    log.event(kinds.Refused(origin=ALDER, intent="mkdir", virtual_path="/\udcff", rule="x", text="x"))
+    for user in ("\ud800", name):
+        log.write(
+            "Upload", username=user, connection_id="c1", protocol="SFTP", virtual_path=user, size_bytes=1
+        )
+    log.write(
+        "refused", username="\ud800", intent="mkdir", ip="\ud800", connection_id="c1", protocol="\ud800"
+    )
+    for path in ("/logs", "/logs/connections/c1", "/logs/connections/c1?every=1"):
+        page = await inside.get(path)
+        assert page.status == 200, path
+        assert len(whys(page)) >= 1
+        asked = [parse_qs(urlsplit(one).query, errors="surrogateescape") for one in whys(page)]
+        assert any(name in one.get("user", ()) for one in asked) or "connections" in path
+
+
+async def test_numbers_of_any_length_hide_no_page(log: WrittenLog, inside: Browser) -> None:
+    for field in ("size_bytes", "elapsed_ms", "duration_ms", "errno", "resp_status"):
+        for number in (10**4_000, -(10**4_000)):
+            for sender in ("Upload", "disconnected", "quarantined", "httpd"):
+                log.write(sender, username="alder", connection_id="c1", status="ok", **{field: number})
+    for path in ("/logs", "/logs/connections/c1", "/logs/connections/c1?every=1", "/logs/export"):
+        assert (await inside.client.get(f"{BASE}{path}")).status_code == 200, path
+
+
 async def test_who_lacks_the_permission_sees_neither_pages_nor_links(
     world: WebWorld, log: WrittenLog
 ) -> None:

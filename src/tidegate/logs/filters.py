@@ -23,6 +23,7 @@ PATH_NAMES: Final = ("virtual_path", "virtual_target_path", "file_path", "target
 LEVELS: Final = ("debug", "info", "warn", "error")
 MAX_DEPTH: Final = 32
 """levels of nested values of a line"""
+MAX_NUMBER: Final = 2**63 - 1
 MAX_RAW: Final = 2_000
 """characters of a line that is no JSON"""
 
@@ -54,9 +55,11 @@ class LogLine:
         return value if isinstance(value, str) else "" if value is None else to_json(value)
 
     def number(self, name: str, absent: int = -1) -> int:
-        """A field as a whole number; `absent` for anything else."""
+        """A field as a whole number of 64 bits; `absent` for anything else."""
         value = self.fields.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) else absent
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_NUMBER:
+            return absent
+        return value
 
     @property
     def address(self) -> str:

@@ -95,10 +95,24 @@ def exact(milliseconds: float) -> str:
 
 
 def url(*parts: str, **query: Any) -> str:
-    """The URL of a page: each part of its path is percent-encoded once; empty parameters are left out."""
-    path = "/".join(quote(part.encode("utf-8", "surrogateescape"), safe="") for part in parts)
-    wanted = {name: value for name, value in query.items() if value not in (None, "", 0, False)}
+    """The URL of a page: each part of its path is percent-encoded once; empty parameters are left out.
+
+    Names that are not UTF-8 stand there as their bytes.
+    """
+    path = "/".join(quote(_bytes(part), safe="") for part in parts)
+    wanted = {
+        name: _bytes(value) if isinstance(value, str) else value
+        for name, value in query.items()
+        if value not in (None, "", 0, False)
+    }
     return f"{BASE}/{path}" + (f"?{urlencode(wanted)}" if wanted else "")
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")  # a surrogate that stands for no byte: it names nothing
 
 
 def share(used: float, limit: float) -> int:
