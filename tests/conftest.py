@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests.support.azure_server import azurite_server  # noqa: F401 - fixtures
 from tests.support.gcs_server import gcs_server  # noqa: F401 - fixtures
 from tests.support.needs import absent, missing
@@ -11,6 +12,9 @@ from tests.support.object_servers import moto_server, seaweedfs_server  # noqa: 
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # How long an example takes, or the making of one, tells how busy the host is.
+    settings.register_profile("any host", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any host")
     config.addinivalue_line(
         "markers", "needs(*programs): skipped by name where a program is missing; a failure where CI=true"
     )

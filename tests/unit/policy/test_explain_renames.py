@@ -33,7 +33,11 @@ RIGHTS = st.fixed_dictionaries(
     rename_onto=st.sampled_from(["", "refuse", "replace"]),
     posix=st.booleans(),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 async def test_they_agree(
     tmp_path_factory, permissions, source: str, target: str, rename_onto: str, *, posix: bool
 ) -> None:

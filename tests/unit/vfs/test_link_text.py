@@ -134,7 +134,11 @@ PART = st.sampled_from(["a", "b", ".", "..", "", "d", ".."])
 )
 @example(text=".//.//a", moves=["link", "d/link"])
 @example(text=".///.//../a", moves=["link"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 async def test_no_text_and_no_move_leads_out_or_changes_it(
     tmp_path_factory, text: str, moves: list[str]
 ) -> None:
