@@ -151,13 +151,24 @@ async def test_searches_wait_for_each_other_and_not_for_ever(
     for _ in range(log_lines.MAX_SEARCHES):
         searches._running.release()
     assert (await world.client.get(LOGS)).status_code == 200
-    open_exports = [aiter(searches.export(LineFilter())) for _ in range(log_lines.MAX_EXPORTS)]
-    for one in open_exports:
-        await anext(one)
+    open_exports = [await searches.export(LineFilter()) for _ in range(log_lines.MAX_EXPORTS)]
     assert (await world.client.get(f"{LOGS}/csv")).status_code == 503
     for one in open_exports:
-        await one.aclose()  # type: ignore[attr-defined]
+        await one.aclose()
     assert (await world.client.get(f"{LOGS}/csv")).status_code == 200
+
+
+async def test_exports_that_begin_at_once_are_as_few(world: WebWorld, log: WrittenLog) -> None:
+    find = services_of(world.app).log
+    assert find is not None
+    searches = await find()
+    begun = await asyncio.gather(*(searches.export(LineFilter()) for _ in range(10)), return_exceptions=True)
+    refused = [one for one in begun if isinstance(one, OutsideBusy)]
+    assert len(refused) == 10 - log_lines.MAX_EXPORTS
+    await asyncio.gather(*(one.aclose() for one in begun if not isinstance(one, BaseException)))
+    some(log)
+    whole = b"".join([piece async for piece in await searches.export(LineFilter())])
+    assert whole.startswith(b"time,") and whole.count(b"\r\n") == 33
 
 
 async def test_a_search_ends_when_nobody_waits(world: WebWorld, log: WrittenLog) -> None:

@@ -13,7 +13,7 @@ import csv
 import io
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -181,7 +181,7 @@ class LogSearches:
             ended.set()
             self._running.release()
 
-    def export(self, wanted: LineFilter) -> AsyncIterator[bytes]:
+    async def export(self, wanted: LineFilter) -> AsyncGenerator[bytes, None]:
         """All lines that are wanted as CSV (RFC 4180), the newest first, in pieces.
 
         What is left out because there is too much of it is told by a last row of the sender ``export``.
@@ -189,13 +189,16 @@ class LogSearches:
         Raises:
             OutsideBusy: too many exports are running; raised at once, not while the pieces are read.
         """
+        pieces = self._pieces(wanted)
+        await anext(pieces)  # from here on it has its place, and gives it back however it ends
+        return pieces
+
+    async def _pieces(self, wanted: LineFilter) -> AsyncGenerator[bytes, None]:
         if self._exports >= MAX_EXPORTS:
             raise OutsideBusy("other exports of the log are running; try again")
-        return self._pieces(wanted)
-
-    async def _pieces(self, wanted: LineFilter) -> AsyncIterator[bytes]:
         self._exports += 1
         try:
+            yield b""
             cursor, count, ends, why = "", 0, time.monotonic() + EXPORT_SECONDS, ""
             yield csv_rows([COLUMNS])
             while not why:

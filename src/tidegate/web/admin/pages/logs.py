@@ -99,7 +99,7 @@ async def export(visit: Visit) -> Response:
         InvalidArgument: a part of the search is wrong.
     """
     log = await searches_of(visit)
-    pieces = log.export(Wish(**_values(visit)).filter(await visit.own_users()))
+    pieces = await log.export(Wish(**_values(visit)).filter(await visit.own_users()))
     headers = {**HEADERS, "Content-Disposition": 'attachment; filename="tidegate-log.csv"'}
     headers |= {"X-Content-Type-Options": "nosniff"}
     return StreamingResponse(pieces, media_type="text/csv; charset=utf-8", headers=headers)

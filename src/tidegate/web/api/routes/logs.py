@@ -63,7 +63,7 @@ async def export_log(
 ) -> Response:
     """All lines that are wanted, the newest first; at most 100,000. A last row tells if there were more."""
     log = await log_of(services)
-    pieces = log.export(_filter(query, await own_users(services, who)))
+    pieces = await log.export(_filter(query, await own_users(services, who)))
     return StreamingResponse(pieces, media_type="text/csv; charset=utf-8", headers=CSV_HEADERS)
 
 
