@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
@@ -27,6 +28,9 @@ MAX_TOLD: Final = 10
 MAX_LINE: Final = 1024
 KEYS: Final = ("addresses", "networks")
 """Keys of a JSON document."""
+
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+"""A text of a JSON document (RFC 8259 section 7)."""
 
 log = logging.getLogger(__name__)
 
@@ -174,19 +178,22 @@ def read_json(text: str) -> Lines:
 
 
 class _Places:
-    """Lines of the texts of a JSON document, asked in their order."""
+    """Lines of the texts of a JSON document, asked in their order; each is passed once."""
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self._found = _STRING.finditer(text)
         self._at = 0
         self.line = 1
 
     def of(self, value: str) -> int:
-        """The line of the next place of a text; the last one if it is written in another way there."""
-        at = self._text.find(json.dumps(value, ensure_ascii=False), self._at)
-        if at >= 0:
-            self.line += self._text.count("\n", self._at, at)
-            self._at = at + 1
+        """The line of the next place of a text; the last one if there is none."""
+        for found in self._found:
+            written = found[0]
+            if (json.loads(written) if "\\" in written else written[1:-1]) == value:
+                self.line += self._text.count("\n", self._at, found.start())
+                self._at = found.start()
+                break
         return self.line
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,20 @@ def test_lines_are_networks_and_wrong_ones_are_named() -> None:
         (8, "'203.0.113.9/24' has bits of a host; the network is 203.0.113.0/24"),
         (9, "'1.2.3.4 5.6.7.8' is no address and no network"),
     )
+
+
+def test_lines_are_told_of_json_with_escapes_too(tmp_path: Path) -> None:
+    """Other programs write ``\\/`` for every slash; each text of the document is passed once."""
+    path = tmp_path / "list.json"
+    networks = [f"10.{n >> 8}.{n & 255}.0/24" for n in range(30_000)]
+    text = json.dumps({"addresses": [], "networks": networks}, indent=0).replace("/", "\\/")
+    path.write_text(text)
+    found = read_strict(str(path))
+    assert found.networks[0] == ("10.0.0.0/24", 4)
+    assert found.networks[-1] == ("10.117.47.0/24", 30_003)
+    path.write_text(text.replace("10.117.47.0", "10.117.47.1"))
+    with pytest.raises(ValueError, match=r"line 30003: '10.117.47.1/24' has bits of a host"):
+        read_strict(str(path))
 
 
 def test_a_file_is_bounded(
