@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-JOBS ?= auto
+# Half as many workers again as there are cores: tests wait for servers and clients a third of their time.
+JOBS ?= $(shell $(PYTHON) -c 'import os; n = os.cpu_count() or 1; print(n + n // 2)')
 
 .PHONY: help serve release package-test test test-newest check format soak fuzz bench bench-quick bench-memory bench-buckets bench-doors bench-start bench-attack docs docs-site screenshots clean
 
