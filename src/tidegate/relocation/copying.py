@@ -46,6 +46,9 @@ SETTLED_NS: Final = 2_000_000_000
 """A file of this host that is younger when it is read may change without its time changing."""
 SETTLED_ELSEWHERE_NS: Final = 900_000_000_000
 """Likewise elsewhere, where the clock is another one."""
+LATE_SECONDS: Final = (0.0, 0.2, 1.0, 3.0)
+"""Pauses before a copy that is gone is made again: what a stopped move had sent to a bucket may arrive late,
+removals too."""
 READ: Final = OpenOptions(read=True)
 
 
@@ -221,12 +224,15 @@ class Copier:
     async def _copied(self, key: Key, entry: Entry) -> Row:
         began = time.time_ns()
         digest = await self._read_and_written(key, entry)
-        try:
-            found, told = await digest_and_time(self._target, key)
-        except NotFound:
-            # What a move that was stopped had sent to a bucket may arrive late, a removal too.
-            self._progress.size -= entry.size
-            digest = await self._read_and_written(key, entry)
+        for pause in LATE_SECONDS:
+            try:
+                found, told = await digest_and_time(self._target, key)
+                break
+            except NotFound:
+                self._progress.size -= entry.size
+                await asyncio.sleep(pause)
+                digest = await self._read_and_written(key, entry)
+        else:
             found, told = await digest_and_time(self._target, key)
         if found != digest:
             with suppress(TidegateError):

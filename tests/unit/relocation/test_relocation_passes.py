@@ -99,8 +99,8 @@ async def test_a_pass_makes_the_same_tree(world: World) -> None:
     assert (world.target / "d/e").stat().st_mode & 0o777 == 0o750
 
 
-@pytest.mark.parametrize("times", [1, 2])
-async def test_a_copy_that_is_removed_by_a_late_request_is_made_again_once(
+@pytest.mark.parametrize("times", [1, 4, 5])
+async def test_a_copy_that_late_requests_remove_is_made_again_some_times(
     world: World, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     opened, left = world.route.target.open_file, [None] * times
@@ -111,8 +111,11 @@ async def test_a_copy_that_is_removed_by_a_late_request_is_made_again_once(
             (world.target / key).unlink()
         return await opened(key, options)
 
+    from tidegate.relocation import copying
+
+    monkeypatch.setattr(copying, "LATE_SECONDS", (0.0,) * len(copying.LATE_SECONDS))
     monkeypatch.setattr(world.route.target, "open_file", removed_meanwhile)
-    if times == 2:
+    if times > len(copying.LATE_SECONDS):
         with pytest.raises(e.TidegateError, match="d/b: no such file"):
             await world.run()
         return
