@@ -290,7 +290,7 @@ def _spawn(command: list[str], directory: Path, port: int, *, postgres: bool = F
             # MariaDB greets; PostgreSQL answers an SSL request with one letter.
             if postgres or any("postgres" in word for word in command):
                 line.sendall(bytes.fromhex("0000000804d2162f"))
-            if line.recv(1):
+            if line.recv(1) and _is_ready(directory):
                 process.returncode = 0  # whoever is last ends it by id
                 _guard(process.pid, directory)
                 return process.pid
@@ -298,6 +298,12 @@ def _spawn(command: list[str], directory: Path, port: int, *, postgres: bool = F
     process.kill()
     process.wait()
     raise RuntimeError(f"no answer from {command}: {(directory / 'log').read_text()[-2000:]}")
+
+
+def _is_ready(directory: Path) -> bool:
+    """True unless PostgreSQL still starts: it answers the first letter before it takes connections."""
+    text = (directory / "log").read_text(errors="replace")
+    return "database system is ready" in text or "PostgreSQL" not in text
 
 
 def _guard(pid: int, directory: Path) -> None:
