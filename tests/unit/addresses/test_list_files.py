@@ -160,7 +160,7 @@ def test_json_of_sftpgo_is_read_with_lines(tmp_path: Path) -> None:
         ('{"networks":\n "10.0.0.0/8"}', "line 1: networks should be a list of texts"),
         ('{"networks": [\n"10.0.0.0/8", 5]}', "line 2: networks should be a list of texts, not 5"),
         ('{"hosts": []}', "line 1: 'hosts' is not one of addresses, networks"),
-        ('{"addresses": [\n"10.0.0.1",\n]}', "line 3: Expecting value"),
+        ('{"addresses": [\n"10.0.0.1",\n?]}', "line 3: Expecting value"),
         ('{"addresses": ' + "[" * 100_000, "line 1: "),
         ("10.0.0.1\nnobody\n", "line 2: 'nobody' is no address and no network"),
     ],
