@@ -40,6 +40,8 @@ SLOWED = 0.80
 """Least throughput beside an attack, of that without."""
 STAT_SECONDS = 0.05
 """Bar of the 99th percentile of `stat`."""
+LOGINS = 50
+"""Attempts of a client to log in."""
 LIMIT_SECONDS = 90.0
 """No flood runs longer."""
 WIDE = {"TIDEGATE_SFTPD__MAX_STARTUPS": "6000:30:8000", "TIDEGATE_SFTPD__MAX_STARTUPS_PER_SOURCE": "0"}
@@ -142,16 +144,21 @@ async def flooding(server: Tidegate, attack: Attack, counts: list[dict[str, floa
 
 async def load(server: Tidegate, size: int, *bounds: str) -> float:
     """MB/s of one download of a file of `size` bytes, without the login."""
-    process = await asyncio.create_subprocess_exec(
-        "sftp", "-q", *bounds, *options(server), "-b", "-", f"{server.user}@{server.address}",
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(b"pwd\n")
-    await process.stdin.drain()
-    while not (await process.stdout.readline()).startswith(b"Remote"):
-        pass
+    for _ in range(LOGINS):
+        process = await asyncio.create_subprocess_exec(
+            "sftp", "-q", *bounds, *options(server), "-b", "-", f"{server.user}@{server.address}",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"pwd\n")
+        while (line := await process.stdout.readline()) and not line.startswith(b"Remote"):
+            pass
+        if line:
+            break
+        _, error = await process.communicate()  # of many that are half open some are dropped at random
+    else:
+        raise RuntimeError(f"no login in {LOGINS}: {error.decode(errors='replace')[-300:]}")
     process.stdin.write(b"get /big /dev/null\n")
     began = time.perf_counter()
     _, error = await asyncio.wait_for(process.communicate(b""), LIMIT_SECONDS)  # and the end of the batch
