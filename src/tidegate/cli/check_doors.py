@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tidegate.cli.check_places import listening, origin_of
 from tidegate.cli.provider import run
@@ -13,7 +13,7 @@ from tidegate.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from tidegate.config.load import Loaded
-    from tidegate.doors.common.tls import Certificate
+    from tidegate.doors.common.client_certificates import ClientCertificates
 
 
 def ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
@@ -81,7 +81,6 @@ def _ssh_certificates(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
 def ftp(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     """FTP and FTPS: addresses and certificates."""
-    from tidegate.doors.common.tls import Certificate
     from tidegate.server.file_doors import client_certificates
 
     for index, binding in enumerate(loaded.settings.ftpd.bindings):
@@ -93,21 +92,12 @@ def ftp(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         if binding.plain_login and binding.tls_mode == 0:
             yield "  logins in the clear are taken here: anybody on the way can read passwords"
         if binding.certificate_file:
-            label = f"ftpd.bindings[{index}]"
-            certificate = Certificate(
-                loaded.resolve(binding.certificate_file),
-                loaded.resolve(binding.certificate_key_file),
-                min_version=binding.min_tls_version,
-                label=label,
-                clients=client_certificates(loaded, "ftpd", binding.client_auth_type),
-            )
-            place = origin_of(loaded, "ftpd", "bindings", index, "certificate_file")
-            _load(certificate, label, place, problems)
+            clients = client_certificates(loaded, "ftpd", binding.client_auth_type)
+            _try_certificate(loaded, "ftpd", index, binding, problems, clients=clients)
 
 
 def webdav(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     """WebDAV: addresses and certificates."""
-    from tidegate.doors.common.tls import Certificate
     from tidegate.server.file_doors import client_certificates
 
     for index, binding in enumerate(loaded.settings.webdavd.bindings):
@@ -119,21 +109,12 @@ def webdav(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         if binding.plain_login and not binding.enable_https:
             yield "  logins in the clear are taken here: anybody on the way can read passwords"
         if binding.enable_https:
-            label = f"webdavd.bindings[{index}]"
-            certificate = Certificate(
-                loaded.resolve(binding.certificate_file),
-                loaded.resolve(binding.certificate_key_file),
-                min_version=binding.min_tls_version,
-                label=label,
-                clients=client_certificates(loaded, "webdavd", binding.client_auth_type),
-            )
-            place = origin_of(loaded, "webdavd", "bindings", index, "certificate_file")
-            _load(certificate, label, place, problems)
+            clients = client_certificates(loaded, "webdavd", binding.client_auth_type)
+            _try_certificate(loaded, "webdavd", index, binding, problems, clients=clients)
 
 
 def http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
     """REST API and web admin: addresses, certificates, the file of passwords."""
-    from tidegate.doors.common.tls import Certificate
     from tidegate.identity.htpasswd import read_htpasswd
 
     section = loaded.settings.httpd
@@ -147,19 +128,7 @@ def http(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         if not binding.enable_https and binding.address not in ("127.0.0.1", "::1", "localhost"):
             yield "  passwords and tokens travel unencrypted here: set enable_https, or listen on 127.0.0.1"
         if binding.enable_https:
-            certificate = Certificate(
-                loaded.resolve(binding.certificate_file),
-                loaded.resolve(binding.certificate_key_file),
-                min_version=binding.min_tls_version,
-                label=f"httpd.bindings[{index}]",
-            )
-            label = f"httpd.bindings[{index}]"
-            _load(
-                certificate,
-                label,
-                origin_of(loaded, "httpd", "bindings", index, "certificate_file"),
-                problems,
-            )
+            _try_certificate(loaded, "httpd", index, binding, problems)
     if section.auth_user_file and any(binding.port for binding in section.bindings):
         path = loaded.resolve(section.auth_user_file)
         try:
@@ -202,10 +171,30 @@ def other_doors(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
         problems += error.problems
 
 
-def _load(certificate: Certificate, label: str, where: str, problems: list[Problem]) -> None:
+def _try_certificate(
+    loaded: Loaded,
+    door: str,
+    index: int,
+    binding: Any,
+    problems: list[Problem],
+    *,
+    clients: ClientCertificates | None = None,
+) -> None:
+    """Load the certificate of a binding as its door does."""
+    from tidegate.doors.common.tls import Certificate
+
+    label = f"{door}.bindings[{index}]"
+    certificate = Certificate(
+        loaded.resolve(binding.certificate_file),
+        loaded.resolve(binding.certificate_key_file),
+        min_version=binding.min_tls_version,
+        label=label,
+        clients=clients,
+    )
     try:
         run(certificate.load())
     except ConfigError as error:
+        where = origin_of(loaded, door, "bindings", index, "certificate_file")
         problems += (
             one if one.where else Problem(where, one.what.removeprefix(f"{label}: "))
             for one in error.problems
