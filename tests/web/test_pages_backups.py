@@ -107,6 +107,26 @@ async def test_what_is_downloaded_is_looked_at_and_restored(world: WebWorld, ins
     assert (await inside.get(path)).status == 404
 
 
+async def test_a_record_that_came_after_the_preview_is_not_replaced(world: WebWorld, inside: Browser) -> None:
+    dump = {"users": [world.user("alder", email="dump@example.org"), world.user("birch")], "version": 2}
+    seen = await send(inside, dump)
+    assert "2 records would change" in seen.text
+    path = str(seen.answer.url.path)
+    await world.client.post("/api/v2/users", json=world.user("alder", email="own@example.org"))
+    assert (await inside.post(path, changes="2")).status == 303
+    over = await settled(inside, path)
+    assert "user alder was added after the dump was looked at; nothing was changed" in over.text
+    stored = await world.app.provider.user("alder")
+    assert stored is not None and stored.email == "own@example.org"
+    assert await world.app.provider.user("birch") is None
+    again = await send(inside, dump)
+    assert "2 records would change" in again.text and "alder" in again.text
+    assert (await inside.post(str(again.answer.url.path), changes="2")).status == 303
+    assert "The dump is restored." in (await settled(inside, str(again.answer.url.path))).text
+    stored = await world.app.provider.user("alder")
+    assert stored is not None and stored.email == "dump@example.org"
+
+
 async def test_a_dump_is_written_on_the_server_and_chosen_there(world: WebWorld, inside: Browser) -> None:
     await world.client.post("/api/v2/users", json=world.user("mara"))
     await inside.get("/maintenance")

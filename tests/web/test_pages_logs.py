@@ -310,6 +310,10 @@ async def test_an_administrator_of_a_role_sees_lines_of_its_accounts_alone(
         assert "Logged in" in part.text and "birch" not in part.text and "Reached" not in part.text
         assert (await rolf.get("/logs/connections/c2")).status == 404
         assert (await rolf.get("/logs/connections/c3")).status == 404
+        for number in range(600):
+            log.event(kinds.Transferred(other, 0, Action.UPLOAD, "ok", f"/in/{number}", "", 1_000, 0.01))
+        foreign, absent = [await rolf.get(f"/logs/connections/{one}") for one in ("c2", "no-such-one")]
+        assert (foreign.status, foreign.text) == (absent.status, absent.text) == (404, absent.text)
         table = list(csv.DictReader(io.StringIO((await rolf.get("/logs/export")).answer.text)))
         assert {row["username"] for row in table} == {"alder"}
 

@@ -15,6 +15,7 @@ from tidegate.accounts.lists import decode_entry, ends_at
 from tidegate.errors import BadRecord, BadRecords, InvalidArgument
 from tidegate.model.host_patterns import networks_of_pattern
 from tidegate.model.listed import PROTOCOLS, ListEntry, ListKind, ListMode
+from tidegate.model.spreadsheet import kept_cell, plain_cell
 
 KINDS: Final = {"allow": 1, "safe": 2, "block": 2, "rate-safe": 3}
 """Names of lists, each with the number of its kind."""
@@ -103,11 +104,11 @@ def date_of(milliseconds: int) -> str:
 
 
 def write_csv(entries: Iterable[ListEntry]) -> Iterator[str]:
-    """The lines of the CSV form, the heading first; bans are left out."""
+    """The lines of the CSV form, the heading first; bans are left out. No cell is a formula."""
     out = io.StringIO()
     writer = csv.writer(out)
     for row in (COLUMNS, *(row_of(entry) for entry in entries if entry.type != ListKind.BAN)):
-        writer.writerow(row)
+        writer.writerow([kept_cell(text) for text in row])
         yield out.getvalue()
         out.seek(0)
         out.truncate()
@@ -133,7 +134,7 @@ def read_csv(text: str) -> ReadList:
                     yield BadRecord(f"line {rows.line_num}", f"{len(COLUMNS)} columns are needed")
                     continue
                 try:
-                    yield rows.line_num, document_of(tuple(cell.strip() for cell in row))
+                    yield rows.line_num, document_of(tuple(plain_cell(text.strip()) for text in row))
                 except (BadRecord, InvalidArgument) as error:
                     yield BadRecord(f"line {rows.line_num}", str(error))
         except csv.Error as error:

@@ -6,20 +6,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Mapping, Sequence
 from typing import Final, Literal
 
 from tidegate.accounts.actor import Actor
 from tidegate.accounts.administrators import EVERYTHING, check_load_keeps_owner
 from tidegate.accounts.needs import Needs
-from tidegate.errors import BadRecord, Outdated, TidegateError
+from tidegate.errors import BadRecord, Conflict, Outdated, TidegateError
 from tidegate.events.kinds import Administered
 from tidegate.model import Account, Admin, ApiKey, Folder
 from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.policy.login import disconnect_reason
-from tidegate.store.contract import ADD_ONLY, Kind, LoadReport, LoadRow, Provider, Record
+from tidegate.store.contract import ADD_ONLY, Kind, LoadGuard, LoadReport, LoadRow, Provider, Record
 
 MODES: Final = (0, 1, 2)
 DISCONNECT_UPDATED: Final = 2
@@ -66,6 +66,7 @@ class Loads:
         merged: bool = False,
         fields: Mapping[str, tuple[str, ...]] | None = None,
         requires: str = EVERYTHING,
+        absent: Collection[tuple[str, str]] = (),
     ) -> LoadReport:
         """Store everything in one transaction, and then close connections, revoke tokens and emit the events.
 
@@ -79,10 +80,13 @@ class Loads:
                 changed one since then does not lose that change.
             fields: names of the fields that change, by user name, where the load knows them.
             requires: the permission that these records need; every one unless they are of a kind of its own.
+            absent: kind and name of records that were not there when somebody decided to load these; one that
+                came since then is not replaced.
 
         Raises:
             Denied: they have not that permission.
             BadRecord: the mode is unknown, or no owner would remain; nothing was changed.
+            Conflict: a record of `absent` is there by now; nothing was changed.
             Outdated: of `merged` records, one has changed; nothing was changed.
         """
         by.require(requires)
@@ -91,7 +95,7 @@ class Loads:
         report = await self._provider.load_batches(
             _noting_who_is_out(batches, out),
             mode=mode,
-            guard=_check_unchanged if merged else None,
+            guard=_check_unchanged if merged else _check_absent(frozenset(absent)) if absent else None,
             admins_guard=check_load_keeps_owner,
         )
         updated = [name for kind, name, action in report.rows if kind == "user" and action == "updated"]
@@ -218,6 +222,20 @@ async def _noting_who_is_out(
             if isinstance(record, Account):
                 (out.add if disconnect_reason(record, now_ms) else out.discard)(record.username)
         yield batch
+
+
+def _check_absent(names: frozenset[tuple[str, str]]) -> LoadGuard:
+    """Refuses to replace records that were not there before."""
+
+    def check(stored: Record, wanted: Record) -> None:
+        del wanted
+        if (found := kind_and_name(stored)) in names:
+            kind, name = found
+            raise Conflict(
+                f"{kind} {name} was added after the dump was looked at; nothing was changed. Look at it again"
+            )
+
+    return check
 
 
 def _check_unchanged(stored: Record, wanted: Record) -> None:

@@ -12,3 +12,17 @@ FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\u
 def cell(text: str) -> str:
     """A text that no spreadsheet takes for a formula; names come from outside."""
     return f"'{text}" if text.lstrip(" ").startswith(FORMULAS) else text
+
+
+def kept_cell(text: str) -> str:
+    """As `cell`, for tables that are read back: `plain_cell` gives the same text again."""
+    return f"'{text}" if _quoted_formula(text) else text
+
+
+def plain_cell(text: str) -> str:
+    """The text of which `kept_cell` made this one; one that it did not make stays as it is."""
+    return text[1:] if text.startswith("'") and _quoted_formula(text[1:]) else text
+
+
+def _quoted_formula(text: str) -> bool:
+    return cell(bare := text.lstrip("'")) != bare

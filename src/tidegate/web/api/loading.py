@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -77,11 +77,12 @@ async def load(
     mode: int,
     scan_quota: int,
     how_far: HowFar | None = None,
+    absent: Collection[tuple[str, str]] = (),
 ) -> LoadReport:
     """Load a dump, all of it or nothing, and count files as asked for.
 
     Raises:
-        Conflict: another dump or load runs.
+        Conflict: another dump or load runs, or a record of `absent` is there by now (see `Loads.store`).
         BadRecord: a record or the whole is wrong; nothing was changed.
         Denied: whoever loads may not.
     """
@@ -90,7 +91,7 @@ async def load(
         report = await _read(
             services,
             stream,
-            partial(services.administration.loads.store, by=by, mode=mode),
+            partial(services.administration.loads.store, by=by, mode=mode, absent=absent),
             hashed=lambda password: hash_password(password, options),
             how_far=how_far,
         )

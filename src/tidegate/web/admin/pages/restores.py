@@ -196,6 +196,7 @@ async def restore(visit: Visit) -> Response:
             mode=held.mode,
             scan_quota=held.scan_quota,
             how_far=work.so_far,
+            absent=[(kind, name) for kind, name, action in report.rows if action == "added"],
         )
 
     work = Work(kind="restore", by=held.by, name=held.name, size=held.size)

@@ -11,14 +11,14 @@ from starlette.responses import Response
 
 from tidegate.errors import InvalidArgument, NotFound
 from tidegate.logs.filters import LineFilter, LogLine, connection_of
-from tidegate.logs.search import MAX_LINES
+from tidegate.logs.search import MAX_LINES, Found
 from tidegate.web.admin.connection_rows import NAMES
 from tidegate.web.admin.log_rows import ICONS, LogRow, lasted, log_row, seconds_of
 from tidegate.web.admin.pages.logs import NEEDS, searches_of
 from tidegate.web.admin.registry import Page
 from tidegate.web.admin.rendering import count, size, span, url
 from tidegate.web.admin.visit import Visit
-from tidegate.web.api.log_lines import KINDS
+from tidegate.web.api.log_lines import KINDS, LogSearches
 
 GAP_SECONDS: Final = 60
 """Silence that is told."""
@@ -62,17 +62,19 @@ async def show(visit: Visit) -> Response:
     """
     log, identifier = await searches_of(visit), connection_of(visit.name("id"))
     cursor, every = visit.query("cursor", longest=64), visit.query("every") == "1"
-    wanted = LineFilter(connection=identifier, begins="connected")
+    own = await visit.own_users()
     try:
-        found = await log.find(wanted, cursor=cursor, limit=MAX_LINES)
+        found = await _found(log, identifier, cursor, own)
     except InvalidArgument:
         raise NotFound("the log has no line of this connection") from None
-    lines = _seen(list(reversed(found.lines)), await visit.own_users())
+    lines = _seen(list(reversed(found.lines)), own)
     if not lines and not found.cursor:
         raise NotFound("the log has no line of this connection; lines that were rotated away are gone")
     facts = _facts(lines)
     told = lines if every else [line for line in lines if _matters(line)]
-    live = any(connection_of(one.peer.connection_id) == identifier for one in visit.services.registry.all())
+    live = bool(lines) and any(
+        connection_of(one.peer.connection_id) == identifier for one in visit.services.registry.all()
+    )
     query = {"every": "1"} if every else {}
     context = {
         "id": identifier,
@@ -92,6 +94,20 @@ async def show(visit: Visit) -> Response:
         "found": found,
     }
     return visit.html("story.html", context)
+
+
+async def _found(log: LogSearches, identifier: str, cursor: str, own: frozenset[str] | None) -> Found:
+    """The lines of a connection, or those before a cursor.
+
+    Who has a role gets them only if their accounts have lines among them. Until one is found the answer is
+    that of a search for their lines alone: a connection of others then looks like one that never was.
+    """
+    if own is not None:
+        theirs = await log.find(LineFilter(connection=identifier, own=own), cursor=cursor, limit=1)
+        if not theirs.lines:
+            return theirs
+    wanted = LineFilter(connection=identifier, begins="connected")
+    return await log.find(wanted, cursor=cursor, limit=MAX_LINES)
 
 
 def _seen(lines: list[LogLine], own: frozenset[str] | None) -> list[LogLine]:
