@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,6 +275,23 @@ def test_folders_and_everything_are_counted_from_another_host(remote: Remote):
     for wrong in ((), ("gil", "--all"), ("gil", "--folder", "shared")):
         assert "give the name of a user, --folder NAME or --all" in remote("quota", "scan", *wrong).err
     assert "--all with --no-wait" in remote("quota", "scan", "--all", "--no-wait").err
+    assert remote("quota", "cancel", "gil").err == "tidegate: no scan of user gil runs\n"
+    assert remote("quota", "cancel", "--folder", "shared").err == "tidegate: no scan of folder shared runs\n"
+    for wrong in ((), ("gil", "--folder", "shared")):
+        assert "give the name of a user, or --folder NAME" in remote("quota", "cancel", *wrong).err
+    # A server of storage that says nothing: the count waits for it.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        far: dict[str, Any] = {"endpoint": f"127.0.0.1:{silent.getsockname()[1]}", "username": "u"}
+        far |= {"password": {"status": "Plain", "payload": "p"}, "fingerprints": [f"SHA256:{'A' * 43}"]}
+        key = {"X-SFTPGO-API-KEY": remote.key_file.read_text()}
+        where = remote.url, remote.authority
+        user = ask(*where, "GET", "/api/v2/users/gil", headers=key)
+        user["filesystem"] = {"provider": 5, "sftpconfig": far}
+        ask(*where, "PUT", "/api/v2/users/gil", json=user, headers=key)
+        remote.ok("quota", "scan", "gil", "--no-wait")
+        assert remote.ok("quota", "cancel", "gil").out == (
+            "the server counts the files of gil no more; what was recorded stays\n"
+        )
     for name in ("fay", "gil"):
         remote.ok("user", "del", name, "--yes")
     remote.ok("folder", "del", "shared", "--yes")

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.browser import BASE, Browser, browser
@@ -13,6 +16,7 @@ from tests.support.doors import services_of
 from tests.support.web_world import PASSWORD, WebWorld, web_world
 
 from tidegate.model import Folder
+from tidegate.vfs.usage import scan as scan_module
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -108,6 +112,8 @@ async def test_a_role_counts_its_own_users_alone(world: WebWorld, inside: Browse
         refused = await nora.post("/scans", kind="folder", name="shared")
         assert refused.status == 400 and "not of your role" in refused.first("p", id="e-name").text
         await inside.post("/scans", kind="user", name="theirs")
+        assert (await nora.post("/scans/cancel", kind="user", name="theirs")).status == 404
+        assert (await nora.post("/scans/cancel", kind="folder", name="shared")).status == 403
         await over(world)
         page = await nora.get("/scans")
         assert "mine" in page.text and "theirs" not in page.text
@@ -119,6 +125,63 @@ async def test_a_role_counts_its_own_users_alone(world: WebWorld, inside: Browse
         assert (await otto.get("/scans")).status == 403
         assert (await otto.post("/scans", kind="user", name="mine")).status == 403
         assert (await otto.get("/scans/rows")).status == 403
+        assert (await otto.post("/scans/cancel", kind="user", name="mine")).status == 403
+
+
+@contextlib.contextmanager
+def mute() -> Iterator[dict[str, Any]]:
+    """Storage on a server that takes connections and says nothing: whoever counts there waits."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"127.0.0.1:{server.getsockname()[1]}"
+        password = {"status": "Plain", "payload": "p"}
+        config = {"endpoint": endpoint, "username": "u", "password": password, "fingerprints": [f"SHA256:{'A' * 43}"]}
+        yield {"provider": 5, "sftpconfig": config}
+
+
+async def test_a_scan_is_cancelled_and_is_not_made_again(
+    world: WebWorld, inside: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_module, "RECOUNT_SECONDS", 0.01)
+    scans, provider = services_of(world.app).sessions.scans, world.app.provider
+    url = "/api/v2/quotas"
+    with mute() as storage:
+        user = world.user("mara", quota_files=100, filesystem=storage)
+        assert (await world.client.post("/api/v2/users", json=user)).status_code == 201
+        await provider.set_usage("mara", size=77, files=7)
+        added = await world.client.post("/api/v2/folders", json={"name": "far", "filesystem": storage})
+        assert added.status_code == 201, added.text
+        assert (await inside.post("/scans", kind="user", name="mara")).status == 303
+        assert (await inside.post("/scans", kind="folder", name="far")).status == 303
+        page = await inside.get("/scans/rows", {"HX-Request": "true"})
+        assert [one.text for one in page.all("button")] == ["Cancel counting mara", "Cancel counting far"]
+        assert (await inside.post("/scans/cancel", kind="user", name="mara")).status == 303
+        page = await inside.get("/scans")
+        assert "The files of mara are counted no more." in page.text
+        assert (await world.client.delete(f"{url}/folders/far/scan")).json()["message"] == "Scan cancelled"
+    outcome = (await world.client.get(f"{url}/users/mara/scan")).json()
+    assert (outcome["state"], outcome["error"]) == ("cancelled", "cancelled by boss")
+    assert (await world.client.get(f"{url}/folders/far/scan")).json()["state"] == "cancelled"
+    page = await inside.get("/scans")
+    assert any(row.text.startswith("user maracancelledcancelled by boss") for row in page.all("tr"))
+    assert (await world.client.delete(f"{url}/users/mara/scan")).status_code == 404
+    assert (await inside.post("/scans/cancel", kind="folder", name="far")).status == 404
+    # The account stays marked for the next start, and nobody begins to count by himself before.
+    if scans._doubting is not None:
+        await asyncio.wait_for(scans._doubting, 5)
+    assert scans.progress.running() == []
+    assert await provider.dirty_usage() == ["mara"]
+    stored = await provider.user("mara")
+    assert stored is not None and (stored.used_quota_size, stored.used_quota_files) == (77, 7)
+
+
+async def test_a_count_that_settles_doubts_is_not_cancelled(world: WebWorld, inside: Browser) -> None:
+    await world.client.post("/api/v2/users", json=world.user("mara"))
+    progress = services_of(world.app).sessions.scans.progress
+    with progress.leaving(progress.enter("user", "mara")):
+        assert not (await inside.get("/scans")).all("button", id="cancel-user")
+        refused = await world.client.delete("/api/v2/quotas/users/mara/scan")
+        assert (refused.status_code, "uncertain" in refused.text) == (409, True)
+        assert (await inside.post("/scans/cancel", kind="user", name="mara")).status == 409
 
 
 async def test_nothing_is_counted_where_usage_is_not_tracked(tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/quotas/folders/{name}/scan"): "quota_scans",
     ("POST", "/quotas/users/{username}/scan"): "quota_scans",
     ("POST", "/quotas/folders/{name}/scan"): "quota_scans",
+    ("DELETE", "/quotas/users/{username}/scan"): "quota_scans",
+    ("DELETE", "/quotas/folders/{name}/scan"): "quota_scans",
     ("PUT", "/quotas/users/{username}/usage"): "quota_scans",
     ("PUT", "/quotas/users/{username}/transfer-usage"): "quota_scans",
     ("PUT", "/quotas/folders/{name}/usage"): "quota_scans",

@@ -111,6 +111,8 @@ async def _ended(
         progress.at(before + outcome["used_quota_files"])
         if outcome["state"] == "failed":
             raise StorageFailed(f"{kind} {name} could not be counted: {outcome['error']}")
+        if outcome["state"] == "cancelled":
+            raise StorageFailed(f"{kind} {name} was not counted: {outcome['error']}")
         if outcome["state"] == "done":
             return outcome
         await asyncio.sleep(pause)

@@ -333,6 +333,11 @@ class LocalQuotas:
         del kind, name
         return None
 
+    async def cancel(self, kind: ScanKind, name: str) -> str:
+        """Nothing runs here."""
+        del kind, name
+        raise InvalidArgument("a running server counts, nothing else: name it with --url")
+
     async def running(self) -> list[Document]:
         """Nothing runs here."""
         raise InvalidArgument("a running server knows what it counts: name it with --url")

@@ -18,6 +18,11 @@ from tidegate.cli.where import Where
 
 app = flags.group("What accounts have used of their quotas.")
 
+Folder = Annotated[
+    str,
+    typer.Option("--folder", metavar="NAME", help="This folder instead.", autocompletion=names.folders),
+]
+
 _FIELDS = (
     "quota_size",
     "quota_files",
@@ -63,12 +68,7 @@ def show(*, name: flags.UserName, where: Where, as_json: flags.AsJson = False) -
 def scan(
     *,
     name: flags.UserName = "",
-    folder: Annotated[
-        str,
-        typer.Option(
-            "--folder", metavar="NAME", help="Count this folder instead.", autocompletion=names.folders
-        ),
-    ] = "",
+    folder: Folder = "",
     everything: Annotated[
         bool, typer.Option("--all", help="Count every account and every folder, one after the other.")
     ] = False,
@@ -94,6 +94,20 @@ def scan(
                 say(await scan_one(target, "folder", folder, wait=wait))
             else:
                 say(await scan_one(target, "user", name, wait=wait))
+
+    run(work())
+
+
+@app.command("cancel")
+@spread
+def cancel(*, name: flags.UserName = "", folder: Folder = "", where: Where) -> None:
+    """End the count of a user or a folder that a running server makes (--url); what was recorded stays."""
+    if bool(name) == bool(folder):
+        raise typer.BadParameter("give the name of a user, or --folder NAME", param_hint="NAME")
+
+    async def work() -> None:
+        async with where.opened() as target:
+            say(await target.quotas.cancel("folder" if folder else "user", folder or name))
 
     run(work())
 

@@ -200,6 +200,13 @@ class RemoteQuotas:
         await asyncio.to_thread(self._client.ask, "POST", "quotas", f"{kind}s", name, "scan")
         return f"the server counts the files of {name} now"
 
+    async def cancel(self, kind: ScanKind, name: str) -> str:
+        """End counting."""
+        answer = await asyncio.to_thread(self._client.ask, "DELETE", "quotas", f"{kind}s", name, "scan")
+        if answer.document["message"] == "Scan cancelled":
+            return f"the server counts the files of {name} no more; what was recorded stays"
+        return f"the server was just done with the files of {name}"
+
     async def outcome(self, kind: ScanKind, name: str) -> Document | None:
         """The scan that runs, or the last one."""
         answer = await asyncio.to_thread(self._client.ask, "GET", "quotas", f"{kind}s", name, "scan")

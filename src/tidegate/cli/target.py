@@ -75,6 +75,16 @@ class Quotas(Protocol):
         """
         ...
 
+    async def cancel(self, kind: ScanKind, name: str) -> str:
+        """End the scan that runs; returns what became of it, as a sentence.
+
+        Raises:
+            NotFound: none runs.
+            Conflict: it has to run.
+            InvalidArgument: no server is asked here.
+        """
+        ...
+
     async def outcome(self, kind: ScanKind, name: str) -> Document | None:
         """The scan that runs, or the last one, as REST shows it; None where nothing runs.
 

@@ -26,6 +26,7 @@ class Doubts:
         # (account, folder; None is the account's own numbers) to the moment it came up.
         self._doubts: dict[tuple[str, str | None], int] = {}
         self._moment = 0
+        self._put_off: set[str] = set()
         # Marks of an earlier life have yet to be read: until then none may be cleared.
         self._marks_unread = False
 
@@ -37,6 +38,14 @@ class Doubts:
     def accounts(self) -> list[str]:
         """Accounts that have to be counted before their mark goes."""
         return sorted({name for name, _ in self._doubts})
+
+    def due(self) -> list[str]:
+        """Those of `accounts` that nobody has put off."""
+        return [name for name in self.accounts() if name not in self._put_off]
+
+    def put_off(self, username: str) -> None:
+        """Leave an account to the next start, the next scan or the next doubt; its mark stays."""
+        self._put_off.add(username)
 
     def about(self, username: str) -> bool:
         """True if an account's own numbers are in doubt."""
@@ -50,6 +59,7 @@ class Doubts:
 
     def add(self, username: str, folder: str | None) -> None:
         """The numbers of an account (folder None) or of a folder may be wrong."""
+        self._put_off.discard(username)
         self._note((username, folder))
         self.on_doubt()
 
@@ -94,6 +104,7 @@ class Doubts:
 
     def counted_everywhere(self, username: str, until: int) -> None:
         """An account was counted with all its folders: doubts that came up until that `moment` end."""
+        self._put_off.discard(username)
         self._doubts = {
             doubt: when for doubt, when in self._doubts.items() if doubt[0] != username or when > until
         }
@@ -104,4 +115,5 @@ class Doubts:
 
     def forget(self, username: str) -> None:
         """The account is gone."""
+        self._put_off.discard(username)
         self._doubts = {doubt: when for doubt, when in self._doubts.items() if doubt[0] != username}

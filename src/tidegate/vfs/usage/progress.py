@@ -18,6 +18,8 @@ from tidegate.errors import Conflict
 
 Kind = Literal["user", "folder"]
 """Subjects of a scan."""
+State = Literal["running", "done", "failed", "cancelled"]
+"""States of a scan."""
 
 LINE_SECONDS: Final = 10.0
 """Time that a scan runs without a line in the log, and the time between two lines about it."""
@@ -43,11 +45,13 @@ class Scan:
         error: the reason why it failed; empty if it did not.
         exact: nothing changed while it counted; else the server counts again later.
         task: the work, if the scan is not part of other work.
+        counting: the part of the work that may be broken off, while it runs.
+        cancelled_by: who has cancelled it; empty if nobody has.
     """
 
     __slots__ = (
-        "began", "ended_ms", "error", "exact", "files", "kind", "name", "size", "started_ms", "task", "told",
-        "tries",
+        "began", "cancelled_by", "counting", "ended_ms", "error", "exact", "files", "kind", "name", "size",
+        "started_ms", "task", "told", "tries",
     )  # fmt: skip
 
     def __init__(self, kind: Kind, name: str) -> None:
@@ -60,13 +64,17 @@ class Scan:
         self.error = ""
         self.exact = False
         self.task: asyncio.Task[None] | None = None
+        self.counting: asyncio.Task[tuple[int, int]] | None = None
+        self.cancelled_by = ""
 
     @property
-    def state(self) -> Literal["running", "done", "failed"]:
+    def state(self) -> State:
         """Its state."""
         if not self.ended_ms:
             return "running"
-        return "failed" if self.error else "done"
+        if not self.error:
+            return "done"  # also where somebody cancelled it too late
+        return "cancelled" if self.cancelled_by else "failed"
 
     def restart(self) -> None:
         """A count begins, the first one or another one."""

@@ -156,8 +156,12 @@ async def kept_partials(backend: Backend, key: Key) -> list[Entry]:
         return []  # what is wrong with the directory is for the operation itself to say
 
 
+class _Cancelled(TidegateError):
+    """Somebody has cancelled the scan."""
+
+
 class Scans:
-    """Starts, lists and runs scans.
+    """Starts, lists, cancels and runs scans.
 
     Args:
         tracker: where the result goes.
@@ -226,6 +230,32 @@ class Scans:
         scan.task = asyncio.create_task(
             self._guard(scan, partial(self._folder, scan, folder)), name=f"quota scan of folder {name}"
         )
+        return scan
+
+    async def cancel(self, kind: Kind, name: str, *, by: str) -> Scan:
+        """End a scan that somebody has started; returns when it is over. The recorded numbers stay.
+
+        A scan that is just storing what it counted ends as if nobody had cancelled it.
+
+        Args:
+            kind: user or folder.
+            name: of the account or folder.
+            by: name of whoever cancels it.
+
+        Raises:
+            NotFound: none of that name runs.
+            Conflict: the server counts because numbers are uncertain, which nobody may leave out.
+        """
+        if not self.progress.busy(kind, name):
+            raise NotFound(f"no scan of {kind} {name} runs")
+        scan = self.progress.find(kind, name)
+        assert scan is not None
+        if scan.task is None:
+            raise Conflict(f"the server counts {kind} {name} because its numbers are uncertain")
+        scan.cancelled_by = scan.cancelled_by or by
+        if scan.counting is not None:
+            scan.counting.cancel()
+        await asyncio.wait((scan.task,))
         return scan
 
     async def reconcile(self, *, own: bool = True) -> list[str]:
@@ -305,7 +335,7 @@ class Scans:
         while True:
             await asyncio.sleep(max(pause, self._rested - time.monotonic()))
             began = time.monotonic()
-            for username in self._tracker.doubts.accounts():
+            for username in self._tracker.doubts.due():
                 try:
                     account = await self._account(username)
                     if not self.progress.busy("user", username) and await self._is_ours(username):
@@ -315,7 +345,7 @@ class Scans:
                 except UNCOUNTABLE as error:
                     log.info("usage of %s cannot be counted again now: %s", username, error)
             self._rested = time.monotonic() + RECOUNT_REST * (time.monotonic() - began)
-            if not self._tracker.doubts.accounts():
+            if not self._tracker.doubts.due():
                 return
             pause = min(2 * pause, RECOUNT_MAX_SECONDS)
 
@@ -344,6 +374,8 @@ class Scans:
         try:
             with self.progress.leaving(scan):
                 await work()
+        except _Cancelled:
+            log.info("quota scan of %s %s was %s", scan.kind, scan.name, scan.error)
         except UNCOUNTABLE as error:
             log.warning("quota scan of %s %s failed: %s", scan.kind, scan.name, error)
 
@@ -383,8 +415,14 @@ class Scans:
             if not every_folder:
                 # Counting removes what is left of uploads, which the numbers tell when they are set.
                 names = [mount.name for mount in included]
+                known = account.username in self._tracker.doubts.due()
                 await self._tracker.doubt_scanned(account.username, names)
-            return await self._held_user(scan, account, specs)
+            try:
+                return await self._held_user(scan, account, specs)
+            except _Cancelled:
+                if not known:  # the doubt is of this scan alone, and would have it made again at once
+                    self._tracker.doubts.put_off(account.username)
+                raise
 
     async def _held_user(
         self, scan: Scan, account: Account, specs: list[tuple[FolderMount | None, StorageSpec]]
@@ -392,7 +430,7 @@ class Scans:
         for _ in range(STEADY_TRIES):
             scan.restart()
             before = self._view(account)
-            counted = [(mount, *await self._count(spec, scan)) for mount, spec in specs]
+            counted = [(mount, *await self._counted(spec, scan)) for mount, spec in specs]
             steady = before.steady and before == self._view(account)
             if steady:
                 break
@@ -425,7 +463,7 @@ class Scans:
             scan.restart()
             before = _View(None, True, (0, 0), 0, self._folder_views([name]), self._tracker.doubts.moment)
             changing.update(self._tracker.changing(name))
-            size, files = await self._count(spec, scan)
+            size, files = await self._counted(spec, scan)
             changing.update(self._tracker.changing(name))
             steady = before.folders == self._folder_views([name]) and all(
                 view.steady for view in before.folders.values()
@@ -465,6 +503,20 @@ class Scans:
                 shown = folder.charged[0] - hidden[0], folder.charged[1] - hidden[1]
                 views[name] = _FolderView(self._tracker.quiet(folder), shown, folder.turns)
         return views
+
+    async def _counted(self, spec: StorageSpec, scan: Scan) -> tuple[int, int]:
+        """Count one storage, unless the scan is cancelled before or meanwhile."""
+        if scan.cancelled_by:
+            raise _Cancelled(f"cancelled by {scan.cancelled_by}")
+        scan.counting = asyncio.ensure_future(self._count(spec, scan))
+        try:
+            return await scan.counting
+        except asyncio.CancelledError:
+            if not scan.cancelled_by:
+                raise
+            raise _Cancelled(f"cancelled by {scan.cancelled_by}") from None
+        finally:
+            scan.counting = None
 
     async def _count(self, spec: StorageSpec, scan: Scan) -> tuple[int, int]:
         backend = await self._pool.acquire(spec)

@@ -293,11 +293,11 @@ class FolderScan(BaseModel):
 
 
 class _Outcome(BaseModel):
-    state: Literal["running", "done", "failed"]
+    state: Literal["running", "done", "failed", "cancelled"]
     tries: int = Field(description="Counts so far: changes meanwhile lead to another one.")
     end_time: int = Field(description="Unix milliseconds; 0 while it runs.")
     exact: bool = Field(description="Nothing changed meanwhile; else the server counts again later.")
-    error: str = Field(description="The reason why it failed.")
+    error: str = Field(description="The reason why it failed, or who has cancelled it.")
 
 
 class UserScanOutcome(UserScan, _Outcome):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quota scans: starting one for a user or a folder, the progress of those that run, and those that ended."""
+"""Quota scans: starting and cancelling them, the progress of those that run, and those that ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from tidegate.accounts.names import fold_name
 from tidegate.errors import Conflict, Denied, NotFound
-from tidegate.vfs.usage.progress import Scan
+from tidegate.vfs.usage.progress import Kind, Scan
 from tidegate.web.admin.record_pages import sentence
 from tidegate.web.admin.registry import Nav, Page
 from tidegate.web.admin.visit import Visit
@@ -80,6 +80,22 @@ async def start(visit: Visit) -> Response:
     return visit.go("scans", done=f"The files of {name} are counted.")
 
 
+async def cancel(visit: Visit) -> Response:
+    """End a scan that runs; what was recorded stays.
+
+    Raises:
+        NotFound: none runs, or its account is not of the administrator's role.
+        Conflict: it has to run.
+    """
+    services, form = visit.services, visit.form
+    kind: Kind = "folder" if form["kind"] == "folder" else "user"
+    name = fold_name(form.text("name"), services.rules)
+    await (_check_folder if kind == "folder" else _check_user)(visit, name)
+    scan = await services.sessions.scans.cancel(kind, name, by=visit.who.username)
+    ended = "are counted no more" if scan.state == "cancelled" else "were counted just then"
+    return visit.go("scans", done=f"The files of {name} {ended}.")
+
+
 async def _check_user(visit: Visit, name: str) -> None:
     account = await visit.services.provider.user(name)
     if account is None:
@@ -103,5 +119,6 @@ PAGES: Final = (
         needs=NEEDS,
         nav=Nav(group="This server", label="Quota scans", icon="scan-line", order=20),
     ),
+    Page(path="/scans/cancel", act=cancel, needs=NEEDS),
     Page(path="/scans/rows", show=rows, needs=NEEDS, streams=True),
 )

@@ -71,6 +71,18 @@ async def scan_folder(services: With, who: QuotaScans, name: Name) -> Response:
     return message("Scan started", 202)
 
 
+@router.delete("/quotas/users/{username}/scan", responses={200: {"model": schemas.ApiResponse}})
+async def cancel_user_scan(services: With, who: QuotaScans, username: Name) -> Response:
+    """End the scan of a user that runs; what was recorded stays. 404 if none runs, 409 if it has to run."""
+    return await _cancelled(services, "user", folded(services, username, "user"), who.name)
+
+
+@router.delete("/quotas/folders/{name}/scan", responses={200: {"model": schemas.ApiResponse}})
+async def cancel_folder_scan(services: With, who: QuotaScans, name: Name) -> Response:
+    """End the scan of a folder that runs; what was recorded stays. 404 if none runs."""
+    return await _cancelled(services, "folder", folded(services, name, "folder"), who.name)
+
+
 @router.put(
     "/quotas/users/{username}/usage",
     responses={200: {"model": schemas.ApiResponse}},
@@ -141,6 +153,11 @@ async def set_folder_usage(  # noqa: PLR0917  a query parameter is a parameter
         folder.name, "used_quota_size", "used_quota_files", by=actor(who, ip)
     )
     return message("Quota updated")
+
+
+async def _cancelled(services: Services, kind: Kind, name: str, by: str) -> Response:
+    scan = await services.sessions.scans.cancel(kind, name, by=by)
+    return message("Scan cancelled" if scan.state == "cancelled" else "Scan ended meanwhile")
 
 
 def _shown(scan: Scan) -> dict[str, Any]:
