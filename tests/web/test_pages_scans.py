@@ -134,7 +134,12 @@ def mute() -> Iterator[dict[str, Any]]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"127.0.0.1:{server.getsockname()[1]}"
         password = {"status": "Plain", "payload": "p"}
-        config = {"endpoint": endpoint, "username": "u", "password": password, "fingerprints": [f"SHA256:{'A' * 43}"]}
+        config = {
+            "endpoint": endpoint,
+            "username": "u",
+            "password": password,
+            "fingerprints": [f"SHA256:{'A' * 43}"],
+        }
         yield {"provider": 5, "sftpconfig": config}
 
 

@@ -15,7 +15,6 @@ from tidegate.accounts.lists import decode_entry, ends_at
 from tidegate.errors import BadRecord, BadRecords, InvalidArgument
 from tidegate.model.host_patterns import networks_of_pattern
 from tidegate.model.listed import PROTOCOLS, ListEntry, ListKind, ListMode
-from tidegate.model.spreadsheet import kept_cell, plain_cell
 
 KINDS: Final = {"allow": 1, "safe": 2, "block": 2, "rate-safe": 3}
 """Names of lists, each with the number of its kind."""
@@ -105,6 +104,8 @@ def date_of(milliseconds: int) -> str:
 
 def write_csv(entries: Iterable[ListEntry]) -> Iterator[str]:
     """The lines of the CSV form, the heading first; bans are left out. No cell is a formula."""
+    from tidegate.model.spreadsheet import kept_cell  # no server needs it to start
+
     out = io.StringIO()
     writer = csv.writer(out)
     for row in (COLUMNS, *(row_of(entry) for entry in entries if entry.type != ListKind.BAN)):
@@ -120,6 +121,8 @@ def read_csv(text: str) -> ReadList:
     Raises:
         BadRecords: with every wrong line.
     """
+    from tidegate.model.spreadsheet import plain_cell
+
     rows = csv.reader(io.StringIO(text))
     head = tuple(name.strip().lower() for name in next(rows, []))
     if head != COLUMNS:
