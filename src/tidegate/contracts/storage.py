@@ -107,7 +107,8 @@ class OpenOptions:
         gid: group of a new file; None leaves the server's own.
         fsync: make the content durable before COMMIT returns.
         replaces: only in place of the file that has this version (`FileHandle`'s, if the backend tells it):
-            else COMMIT raises `Conflict`. Empty for no condition.
+            else COMMIT raises `Conflict`. Empty for no condition. A file that is too large for one request
+            may be refused by `Unsupported`.
     """
 
     read: bool = False

@@ -58,6 +58,7 @@ _CHECKS: Final[tuple[BackendCheck, ...]] = (
     files.check_random_write,
     files.check_publishing,
     files.check_parallel_uploads,
+    files.check_versions,
     files.check_targets_that_changed,
     files.check_resuming,
     files.check_edit_outcomes,

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish
 from tidegate.errors import (
     AlreadyExists,
     CallerError,
+    Conflict,
     InvalidArgument,
     InvalidHandle,
     InvalidPath,
@@ -347,6 +349,40 @@ async def check_parallel_uploads(backend: Backend) -> None:
         expect(await names(backend) == ["same"], "parallel uploads MUST leave nothing else")
         await backend.remove("same")
         expect(not await exists(backend, "same"), "what was removed MUST be gone")
+
+
+async def check_versions(backend: Backend) -> None:
+    """A backend that tells versions obeys `OpenOptions.replaces` in one step with the write."""
+    await put(backend, "file", b"old")
+    version = await _version(backend)
+    if not version:
+        return
+    expect(await _version(backend) == version, "a version MUST NOT change without the content")
+    for publish in publishable(backend):
+        version = await _version(backend)
+        handle = await backend.open_file("file", _in_place_of(version, publish))
+        content = f"new {publish.name}".encode()
+        await handle.write(0, content)
+        await handle.close()
+        expect(await _version(backend) != version, "a version MUST change with the content")
+        for key in ("file", "missing"):
+            handle = await backend.open_file(key, _in_place_of(version, publish))
+            await handle.write(0, b"lost")
+            await expect_error(Conflict, f"{publish!r}: another version MUST NOT be replaced", handle.close())
+            expect(await names(backend) == ["file"], "nothing MUST appear in place of what is missing")
+            expect(await get(backend, "file") == content, "what is there MUST stay")
+
+
+def _in_place_of(version: str, publish: Publish) -> OpenOptions:
+    return replace(options_for(publish), replaces=version)
+
+
+async def _version(backend: Backend) -> str:
+    handle = await backend.open_file("file", READ)
+    try:
+        return getattr(handle, "version", "")
+    finally:
+        await handle.close()
 
 
 async def check_targets_that_changed(backend: Backend) -> None:

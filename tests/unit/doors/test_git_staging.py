@@ -1,42 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pushes of two servers to one repository in one bucket: each name has one winner, and nothing is lost."""
+"""Pushes of two servers to one repository on one storage: each name has one winner, and nothing is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.encrypted import STRETCHED
 from tests.support.memory_bucket import Fault, MemoryBucket, MemoryService
 from tests.support.vfs_world import World, get, p, put
 
 from tidegate.abc import Backend
+from tidegate.backends.crypt.backend import crypt_backend
+from tidegate.backends.crypt.keys import RootKeys
 from tidegate.backends.objects.backend import ObjectBackend
-from tidegate.doors.ssh.programs.staging import NOTHING, Copy
+from tidegate.doors.ssh.programs.names import NOTHING, Names
+from tidegate.doors.ssh.programs.staging import Copy
 from tidegate.errors import Conflict, NotFound, StorageFailed
 from tidegate.model import StorageSpec
 from tidegate.vfs.session import Session
 
 OLD, MINE, THEIRS = (letter * 40 + b"\n" for letter in (b"1", b"2", b"3"))
+BUCKETS, DISKS = ("bucket", "encrypted bucket"), ("disk", "encrypted disk")
 
 
-class BucketWorld(World):
-    """A server whose homes are in a bucket."""
+class Shared(World):
+    """A server whose homes are where those of another one are."""
 
-    def __init__(self, base: Path, service: MemoryService) -> None:
+    def __init__(self, base: Path, kind: str, service: MemoryService, disk: Path) -> None:
         self.bucket = MemoryBucket(service)
+        self.kind = kind
         super().__init__(base)
+        self.disk = disk
 
     def build(self, spec: StorageSpec) -> Backend:
-        return ObjectBackend(self.bucket, "p/")
+        if self.kind in BUCKETS:
+            below: Backend = ObjectBackend(self.bucket, "p/")
+        else:
+            below = super().build(StorageSpec(str(self.disk)))
+        return crypt_backend(below, RootKeys("horse", STRETCHED)) if "encrypted" in self.kind else below
 
 
 @asynccontextmanager
-async def server(base: Path, service: MemoryService) -> AsyncIterator[BucketWorld]:
-    world = BucketWorld(base, service)
+async def server(base: Path, kind: str, service: MemoryService, disk: Path) -> AsyncIterator[Shared]:
+    world = Shared(base, kind, service, disk)
     world.account()
     try:
         yield world
@@ -44,28 +55,44 @@ async def server(base: Path, service: MemoryService) -> AsyncIterator[BucketWorl
         await world.close()
 
 
-class Held(Copy):
-    """A copy that waits between looking at the names and writing them."""
+class HeldNames(Names):
+    """Waits between looking at the names and writing them."""
 
     looked: asyncio.Event
     go_on: asyncio.Event
 
-    async def _upload_name(self, key: str, version: str) -> None:
+    async def _compared(self, names: Sequence[str]) -> dict[str, str]:
+        found = await super()._compared(names)
         self.looked.set()
         await self.go_on.wait()
-        await super()._upload_name(key, version)
-
-    async def _remove_name(self, key: str, version: str) -> None:
-        self.looked.set()
-        await self.go_on.wait()
-        await super()._remove_name(key, version)
+        return found
 
 
-@pytest.fixture
-async def two(tmp_path: Path) -> AsyncIterator[tuple[Session, Session, BucketWorld]]:
+class Held(Copy):
+    """A copy whose names are held."""
+
+    looked: asyncio.Event
+    go_on: asyncio.Event
+
+    def _names(self) -> Names:
+        names = HeldNames(self.session, self._path, self.names, versioned=self.versioned)
+        names.looked, names.go_on = self.looked, self.go_on
+        return names
+
+
+Two = tuple[Session, Session, Shared]
+
+
+@pytest.fixture(params=[*BUCKETS, *DISKS])
+async def two(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Two]:
     """Sessions of one account at two servers, with a repository; and the first server."""
-    service = MemoryService()
-    async with server(tmp_path / "one", service) as one, server(tmp_path / "two", service) as other:
+    service, disk = MemoryService(), tmp_path / "disk"
+    disk.mkdir()
+    kind: str = request.param
+    async with (
+        server(tmp_path / "one", kind, service, disk) as one,
+        server(tmp_path / "two", kind, service, disk) as other,
+    ):
         here, there = await one.login(), await other.login()
         for directory in ("/x.git", "/x.git/objects", "/x.git/refs", "/x.git/refs/heads"):
             await here.mkdir(p(directory))
@@ -90,52 +117,70 @@ def change(copy: Copy, key: str, content: bytes) -> None:
     os.utime(path, (1, 1))
 
 
-async def test_a_name_that_is_changed_between_look_and_write_is_not_lost(two, tmp_path: Path) -> None:
+async def race(mine: Copy, theirs: Copy, key: str) -> bytes:
+    """Both are stored, the second between the look of the first and its write; returns who won."""
+    assert isinstance(mine, Held)
+    storing = asyncio.create_task(mine.store())
+    await mine.looked.wait()
+    lost = []
+    try:
+        await theirs.store()
+    except Conflict as error:
+        lost.append((THEIRS, error))
+    mine.go_on.set()
+    try:
+        await storing
+    except Conflict as error:
+        lost.append((MINE, error))
+    ((who, why),) = lost
+    assert key in str(why)
+    return MINE if who == THEIRS else THEIRS
+
+
+async def names_of(session: Session) -> list[str]:
+    return [entry.name async for batch in session.list(p("/x.git/refs/heads")) for entry in batch]
+
+
+async def test_a_name_that_is_changed_between_look_and_write_is_not_lost(two: Two, tmp_path: Path) -> None:
     here, there, _ = two
     mine = await copied(here, tmp_path / "a", Held)
     theirs = await copied(there, tmp_path / "b")
     change(mine, "refs/heads/main", MINE)
     change(theirs, "refs/heads/main", THEIRS)
-    storing = asyncio.create_task(mine.store())
-    await mine.looked.wait()
-    await theirs.store()
-    mine.go_on.set()
-    with pytest.raises(Conflict, match="refs/heads/main"):
-        await storing
-    assert await get(there, "/x.git/refs/heads/main") == THEIRS
+    won = await race(mine, theirs, "refs/heads/main")
+    assert await get(there, "/x.git/refs/heads/main") == won
+    assert await names_of(here) == ["main"]
 
 
-async def test_a_new_name_has_one_winner(two, tmp_path: Path) -> None:
+async def test_a_new_name_has_one_winner(two: Two, tmp_path: Path) -> None:
     here, there, _ = two
     mine = await copied(here, tmp_path / "a", Held)
     theirs = await copied(there, tmp_path / "b")
     change(mine, "refs/heads/new", MINE)
     change(theirs, "refs/heads/new", THEIRS)
-    storing = asyncio.create_task(mine.store())
-    await mine.looked.wait()
-    await theirs.store()
-    mine.go_on.set()
-    with pytest.raises(Conflict, match="refs/heads/new"):
-        await storing
-    assert await get(there, "/x.git/refs/heads/new") == THEIRS
+    won = await race(mine, theirs, "refs/heads/new")
+    assert await get(there, "/x.git/refs/heads/new") == won
+    assert sorted(await names_of(here)) == ["main", "new"]
 
 
-async def test_a_name_that_is_changed_is_not_removed(two, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", ["removes", "changes"])
+async def test_of_a_change_and_a_removal_one_wins(two: Two, tmp_path: Path, first: str) -> None:
     here, there, _ = two
     mine = await copied(here, tmp_path / "a", Held)
     theirs = await copied(there, tmp_path / "b")
-    Path(mine.directory, "refs/heads/main").unlink()
-    change(theirs, "refs/heads/main", THEIRS)
-    storing = asyncio.create_task(mine.store())
-    await mine.looked.wait()
-    await theirs.store()
-    mine.go_on.set()
-    with pytest.raises(Conflict):
-        await storing
-    assert await get(there, "/x.git/refs/heads/main") == THEIRS
+    Path((mine if first == "removes" else theirs).directory, "refs/heads/main").unlink()
+    changes = theirs if first == "removes" else mine
+    change(changes, "refs/heads/main", MINE)
+    won = await race(mine, theirs, "refs/heads/main")
+    if (won == MINE) is (first == "removes"):
+        with pytest.raises(NotFound):
+            await get(there, "/x.git/refs/heads/main")
+    else:
+        assert await get(there, "/x.git/refs/heads/main") == MINE
 
 
-async def test_a_name_that_is_being_removed_is_not_changed(two, tmp_path: Path) -> None:
+@pytest.mark.parametrize("two", BUCKETS, indirect=True)
+async def test_a_name_that_is_being_removed_is_not_changed(two: Two, tmp_path: Path) -> None:
     """It stands for nothing before it is gone."""
     here, there, world = two
     mine = await copied(here, tmp_path / "a")
@@ -160,7 +205,7 @@ async def test_a_name_that_is_being_removed_is_not_changed(two, tmp_path: Path) 
         await get(there, "/x.git/refs/heads/main")
 
 
-async def test_different_names_do_not_meet(two, tmp_path: Path) -> None:
+async def test_different_names_do_not_meet(two: Two, tmp_path: Path) -> None:
     here, there, _ = two
     mine = await copied(here, tmp_path / "a", Held)
     theirs = await copied(there, tmp_path / "b")
@@ -175,12 +220,66 @@ async def test_different_names_do_not_meet(two, tmp_path: Path) -> None:
     assert await get(here, "/x.git/refs/heads/other") == THEIRS
 
 
-async def test_storage_that_fails_is_no_conflict(two, tmp_path: Path) -> None:
-    """The bucket fails before it stores: nothing is changed, and the push fails with that."""
-    here, _, world = two
+async def test_a_directory_goes_with_its_last_name_and_a_name_takes_its_place(
+    two: Two, tmp_path: Path
+) -> None:
+    here, there, _ = two
+    first = await copied(here, tmp_path / "a")
+    change(first, "refs/heads/topic/one", MINE)
+    await first.store()
+    second = await copied(there, tmp_path / "b")
+    for path in (Path(second.directory, "refs/heads/topic/one"), Path(second.directory, "refs/heads/topic")):
+        (path.rmdir if path.is_dir() else path.unlink)()
+    change(second, "refs/heads/topic", THEIRS)
+    await second.store()
+    assert await get(here, "/x.git/refs/heads/topic") == THEIRS
+    third = await copied(here, tmp_path / "c")
+    Path(third.directory, "refs/heads/topic").unlink()
+    await third.store()
+    assert await names_of(there) == ["main"]
+
+
+async def test_a_directory_that_somebody_uses_meanwhile_stays(two: Two, tmp_path: Path) -> None:
+    here, there, _ = two
+    first = await copied(here, tmp_path / "a")
+    change(first, "refs/heads/topic/one", MINE)
+    await first.store()
+    mine = await copied(here, tmp_path / "b")
+    theirs = await copied(there, tmp_path / "c")
+    Path(mine.directory, "refs/heads/topic/one").unlink()
+    Path(mine.directory, "refs/heads/topic").rmdir()
+    change(theirs, "refs/heads/topic/two", THEIRS)
+    await theirs.store()
+    await mine.store()
+    assert await get(here, "/x.git/refs/heads/topic/two") == THEIRS
+
+
+@pytest.mark.parametrize("two", DISKS, indirect=True)
+async def test_a_lock_of_gits_is_obeyed(two: Two, tmp_path: Path) -> None:
+    """A git on the same files has it; what it is about is not changed, nor is the lock."""
+    here, there, _ = two
+    await put(there, "/x.git/refs/heads/main.lock", THEIRS)
     mine = await copied(here, tmp_path / "a")
+    assert "refs/heads/main.lock" not in mine.files
     change(mine, "refs/heads/main", MINE)
-    world.bucket.faults.append(Fault("put"))
-    with pytest.raises(StorageFailed):
+    change(mine, "refs/heads/other", MINE)
+    with pytest.raises(Conflict, match=r"remove refs/heads/main\.lock"):
         await mine.store()
     assert await get(here, "/x.git/refs/heads/main") == OLD
+    assert sorted(await names_of(here)) == ["main", "main.lock"]
+
+
+async def test_storage_that_fails_is_no_conflict(tmp_path: Path) -> None:
+    """The storage fails before it stores: nothing is changed, and the push fails with that."""
+    service = MemoryService()
+    async with server(tmp_path / "one", "bucket", service, tmp_path) as world:
+        here = await world.login()
+        for directory in ("/x.git", "/x.git/objects", "/x.git/refs", "/x.git/refs/heads"):
+            await here.mkdir(p(directory))
+        await put(here, "/x.git/refs/heads/main", OLD)
+        mine = await copied(here, tmp_path / "a")
+        change(mine, "refs/heads/main", MINE)
+        world.bucket.faults.append(Fault("put"))
+        with pytest.raises(StorageFailed):
+            await mine.store()
+        assert await get(here, "/x.git/refs/heads/main") == OLD

@@ -77,6 +77,12 @@ class CryptReader:
         """Bytes of content."""
         return plain_size(self._stored)
 
+    @property
+    def version(self) -> str:
+        """That of the stored file; see `tidegate.abc.FileHandle`."""
+        found = getattr(self._inner, "version", "")
+        return found if isinstance(found, str) else ""
+
     async def read(self, offset: int, size: int) -> bytes:
         """Read; whole chunks are fetched.
 

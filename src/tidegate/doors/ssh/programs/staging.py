@@ -3,9 +3,8 @@
 
 The copy is made and brought back through the session, as any client would: permissions, quota and events are
 those of downloads and uploads. A push is stored in an order that leaves a repository whole at each moment:
-objects, then indexes of packs, then what names them. Names are compared with what they were when the copy was
-made, and written on the condition that they still are that version, where storage has versions (buckets do):
-what another server pushes in between is not lost. Pushes through this server wait for each other.
+objects, then indexes of packs, then what names them (`names`): what another server, or a git on the same
+files, pushes in between is not lost. Pushes through this server wait for each other.
 """
 
 from __future__ import annotations
@@ -18,10 +17,12 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
-from tidegate.errors import AlreadyExists, Conflict, NotADirectory, NotFound, TidegateError, Unsupported
+from tidegate.doors.ssh.programs.names import PIECE_BYTES, Names
+from tidegate.errors import AlreadyExists, NotFound, TidegateError, Unsupported
 from tidegate.model import Permission, VPath
 from tidegate.vfs.api import OpenFlags, Session
 
@@ -31,15 +32,12 @@ AT_ONCE: Final = 8
 MAX_FILES: Final = 200_000
 """Files of a repository that is copied."""
 
-PIECE_BYTES: Final = 256 * 1024
-"""Bytes of one read and write."""
-
 OBJECTS: Final = "objects"
 _LEFT_OUT: Final = frozenset({"hooks"})
 """Directories at the top of a repository that are not copied: nothing in them is ever run."""
 
-NOTHING: Final = b"0" * 40 + b"\n"
-"""A name that stands for no object; git ignores it."""
+_NAMES: Final = ("refs/", "logs/")
+"""Directories of names, which git makes and removes with them."""
 
 _TEMPORARY: Final = (".lock", ".keep")
 _TEMPORARY_BEGINNINGS: Final = ("tmp_", "incoming-", ".tmp-")
@@ -73,6 +71,7 @@ class Copy:
         directory: where it is on this host.
         files: what was copied, by its path in the repository.
         names: content of everything that is no object, as it was when it was copied.
+        versioned: the storage tells versions; known once something was copied.
     """
 
     session: Session
@@ -82,6 +81,7 @@ class Copy:
     files: dict[str, _Found] = field(default_factory=dict)
     directories: set[str] = field(default_factory=set)
     names: dict[str, bytes] = field(default_factory=dict)
+    versioned: bool = False
 
     # -- there -----------------------------------------------------------------------------------------
 
@@ -100,6 +100,8 @@ class Copy:
             async for batch in self.session.list(self._path(directory)):
                 for entry in batch:
                     key = f"{directory}/{entry.name}" if directory else entry.name
+                    if _is_temporary(entry.name):
+                        continue  # of a push that is under way, or was cut off
                     if entry.is_dir and key not in _LEFT_OUT:
                         self.directories.add(key)
                         todo.append(key)
@@ -122,6 +124,7 @@ class Copy:
         except NotFound:  # packed meanwhile
             return
         content = bytearray()
+        self.versioned = self.versioned or bool(file.version)
         try:
             with open(self._local(key), "wb") as local:
                 while True:
@@ -157,31 +160,16 @@ class Copy:
                 continue
         for rank in range(2):  # content, then indexes
             await self._each([key for key in changed if _order(key)[0] == rank], self._upload)
-        changed = [key for key in changed if not _is_object(key)]
-        versions: dict[str, str] = {}
-        for key in changed + gone:
-            content, versions[key] = await self._content(key)
-            if content != self.names.get(key):
-                raise _changed(key)
-        for key in changed:
-            await self._upload_name(key, versions[key])
-        for key in gone:
-            await self._remove_name(key, versions[key])
+        names = {
+            key: await asyncio.to_thread(Path(self._local(key)).read_bytes)
+            for key in changed
+            if not _is_object(key)
+        }
+        emptied = [key for key in self.directories - directories if key.startswith(_NAMES)]
+        await self._names().store(names, gone, emptied)
 
-    async def _content(self, key: str) -> tuple[bytes | None, str]:
-        """The content of a name now, None if it is not there; and its version."""
-        try:
-            file = await self.session.open(self._path(key), OpenFlags(read=True))
-        except (NotFound, NotADirectory):
-            return None, ""
-        found = bytearray()
-        try:
-            version = file.version
-            while piece := await file.read(len(found), PIECE_BYTES):
-                found += piece
-        finally:
-            await file.close()
-        return bytes(found), version
+    def _names(self) -> Names:
+        return Names(self.session, self._path, self.names, versioned=self.versioned)
 
     async def _upload(self, key: str) -> None:
         flags = OpenFlags(write=True, create=True, truncate=True)
@@ -200,55 +188,6 @@ class Copy:
                     await self.session.remove(self._path(key))
             raise
         await file.close()
-
-    # -- names -------------------------------------------------------------------------------------------
-
-    async def _upload_name(self, key: str, version: str) -> None:
-        """Store what names objects, in place of what was read of it and of nothing else.
-
-        Raises:
-            Conflict: there is something else.
-        """
-        with open(self._local(key), "rb") as local:
-            content = await asyncio.to_thread(local.read)
-        await self._write_name(key, content, version)
-
-    async def _write_name(self, key: str, content: bytes, version: str) -> None:
-        new = key not in self.names
-        flags = OpenFlags(write=True, create=True, truncate=True, exclusive=new, replaces=version)
-        try:
-            file = await self.session.open(self._path(key), flags)
-            try:
-                for offset in range(0, len(content), PIECE_BYTES):
-                    await file.write(offset, content[offset : offset + PIECE_BYTES])
-            except BaseException:
-                await file.abort()
-                if new:
-                    await self._remove_cut(key, content)
-                raise
-            await file.close()
-        except (AlreadyExists, Conflict):
-            raise _changed(key) from None
-
-    async def _remove_cut(self, key: str, content: bytes) -> None:
-        """Remove a name of which only the beginning arrived (upload_mode 0): git would take it for broken."""
-        with suppress(TidegateError):
-            found, _ = await self._content(key)
-            if found is not None and found != content and content.startswith(found):
-                await self.session.remove(self._path(key))
-
-    async def _remove_name(self, key: str, version: str) -> None:
-        """Remove what was read, and nothing that came after it.
-
-        Storage removes whatever is there. Where it has versions the name first becomes `NOTHING`, on the
-        condition that it is the one that was read: who changes it at the same time then finds it changed.
-
-        Raises:
-            Conflict: there is something else.
-        """
-        if version and key.startswith("refs/"):
-            await self._write_name(key, NOTHING, version)
-        await self.session.remove(self._path(key))
 
     def _scan(self) -> tuple[dict[str, _Found], set[str]]:
         """Files and directories of the copy now, but for what is not finished."""
@@ -357,10 +296,6 @@ async def open_copy(session: Session, repository: VPath, limit: int, *, writes: 
             lock.release()
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
         raise
-
-
-def _changed(key: str) -> Conflict:
-    return Conflict(f"the repository was changed meanwhile ({key}); fetch, and push again")
 
 
 def _is_object(key: str) -> bool:
