@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,21 @@ BIG = 20 << 20
 MIDDLE = 6 << 20
 SMALL = 300
 PERMISSION_DENIED = 3
+WITHOUT_LANE = ("go", "jsch-old", "sshj", "ssh2js", "paramiko-old", "libssh", "erlang")
+"""Clients that also move files without the fast lane in the suite: one for each way to lay out packets. Others do as a soak."""
+
+
+def both_ways(found: Iterable[Client]) -> pytest.MarkDecorator:
+    """For each of these clients, on the fast lane and without it."""
+    params = []
+    for client in found:
+        needs = pytest.mark.needs(*client.needs)
+        soak = () if client.name in WITHOUT_LANE else (pytest.mark.soak,)
+        params += [
+            pytest.param(client, True, id=f"{client.name}-lane", marks=needs),
+            pytest.param(client, False, id=f"{client.name}-plain", marks=(needs, *soak)),
+        ]
+    return pytest.mark.parametrize(("client", "fast_lane"), params)
 
 
 def clients(*steps: str) -> pytest.MarkDecorator:
@@ -103,8 +118,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(base, ending, tuple(public))
 
 
-@pytest.mark.parametrize("fast_lane", [True, False], ids=["lane", "plain"])
-@clients()
+@both_ways(CLIENTS)
 def test_files(client: Client, fast_lane: bool, world: World, tmp_path: Path) -> None:
     """A big file up and down, then many small ones on the same channel, and their listing."""
     user = world.person(client, fast_lane=fast_lane)
@@ -127,11 +141,7 @@ def test_files(client: Client, fast_lane: bool, world: World, tmp_path: Path) ->
     assert user.leftovers() == []
 
 
-@pytest.mark.parametrize("fast_lane", [True, False], ids=["lane", "plain"])
-@pytest.mark.parametrize(
-    "client",
-    [pytest.param(one, id=one.name, marks=pytest.mark.needs(*one.needs)) for one in CLIENTS if one.scp],
-)
+@both_ways(client for client in CLIENTS if client.scp)
 def test_files_over_scp(client: Client, fast_lane: bool, world: World, tmp_path: Path) -> None:
     """A big file, an empty one and one with an odd name both ways, and refusals; the connection goes on."""
     user = world.person(client, fast_lane=fast_lane)
@@ -161,8 +171,7 @@ def test_files_over_scp(client: Client, fast_lane: bool, world: World, tmp_path:
     assert user.leftovers() == []
 
 
-@pytest.mark.parametrize("fast_lane", [True, False], ids=["lane", "plain"])
-@clients("rekey")
+@both_ways(client for client in CLIENTS if client.can("rekey"))
 def test_keys_are_exchanged_again_meanwhile(
     client: Client, fast_lane: bool, world: World, tmp_path: Path
 ) -> None:
