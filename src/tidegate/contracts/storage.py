@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from typing_extensions import Buffer
 
+from tidegate.errors import StorageFailed
 from tidegate.model import Attrs, Entry, Space, StorageSpec
 
 if TYPE_CHECKING:
@@ -534,9 +535,13 @@ class RenamesAcross(Protocol):
         ...
 
 
+class NotExchanged(StorageFailed):
+    """Two trees were not exchanged (`ReplacesTrees.exchange`): each is where it was."""
+
+
 @runtime_checkable
 class ReplacesTrees(Protocol):
-    """A backend MAY have this beside `Backend`: a tree takes the place of another one in one step.
+    """A backend MAY have this beside `Backend`: a tree takes the place of another one when it is complete.
 
     A hidden key is in the directory of a key. Nobody lists it, and nobody else can name it. What has it is
     used by all operations of the backend as what has any other key, until `leave_beside`.
@@ -557,11 +562,16 @@ class ReplacesTrees(Protocol):
     async def exchange(self, hidden: Key, key: Key) -> Key:
         """Give what has the hidden key and what has the other one each other's.
 
+        Storage that has no such step does it in several, of which a failure takes back what was done.
+
         Returns:
             the hidden key that the old one has now.
 
         Raises:
             NotFound: one of them is not there; nothing happened.
+            NotExchanged: nothing happened.
+            StorageFailed: it is not known what happened, or half of it did; the old one is kept, and put back
+                later.
         """
         ...
 

@@ -18,6 +18,7 @@ from tidegate.abc import (
     ListsSizes,
     OpenOptions,
     Outcome,
+    ReplacesTrees,
     SharesUploads,
     Steps,
     TellsSteps,
@@ -25,7 +26,7 @@ from tidegate.abc import (
 from tidegate.backends.objects.attributes import NOTHING, Node
 from tidegate.backends.objects.bucket import Bucket, Stored
 from tidegate.backends.objects.copying import copy_object
-from tidegate.backends.objects.keys import Keys, is_record
+from tidegate.backends.objects.keys import Keys, is_record, left_tree
 from tidegate.backends.objects.listing import Listing
 from tidegate.backends.objects.metadata import with_times
 from tidegate.backends.objects.moving import (
@@ -40,6 +41,7 @@ from tidegate.backends.objects.partials import Partials
 from tidegate.backends.objects.reading import ObjectReader
 from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
 from tidegate.backends.objects.siblings import Siblings
+from tidegate.backends.objects.staged import StagedTrees
 from tidegate.backends.objects.tree import Tree, both
 from tidegate.backends.objects.uploads import Uploads, own
 from tidegate.backends.objects.writing import UploadView, check_attrs
@@ -56,6 +58,9 @@ from tidegate.errors import (
     Unsupported,
 )
 from tidegate.model import Attrs, Entry, Space
+
+STALE_TREE_SECONDS = 86_400
+"""Age from which a hidden tree that another server may work on does not keep its directory."""
 
 
 class ObjectBackend:
@@ -109,6 +114,7 @@ class ObjectBackend:
             known_seconds=self._settings.open_seconds,
         )
         self._uploads = Uploads(self._tree, self._memory, self._partials, self._notes, self._set_times)
+        self._staged = StagedTrees(self._tree, self._notes, self._partials.drop_record)
         self._recovery: asyncio.Task[None] | None = None
 
     def location(self, key: str) -> str:
@@ -211,8 +217,14 @@ class ObjectBackend:
 
     async def rmdir(self, key: str) -> None:
         """Remove an empty directory."""
-        for record in await self._tree.rmdir(key, is_record):
-            if not await self._partials.drop_record(record):
+        before = time.time() - STALE_TREE_SECONDS
+        for record in await self._tree.rmdir(
+            key,
+            lambda stored, folder: (
+                is_record(stored.key) or (stored.modified < before and left_tree(stored.key, folder))
+            ),
+        ):
+            if not (is_record(record) and await self._partials.drop_record(record)):
                 await self._bucket.delete([record])
 
     async def rename(self, source: str, target: str, *, replace: bool) -> None:
@@ -270,6 +282,18 @@ class ObjectBackend:
                 self._cache.changed(folder[:-1])
                 self._partials.forget_below(folder)
             await self._notes.remove(note)
+
+    async def beside(self, key: str, *, moves: bool) -> str:
+        """See `tidegate.abc.ReplacesTrees`."""
+        return await self._staged.beside(key, moves=moves)
+
+    async def exchange(self, hidden: str, key: str) -> str:
+        """See `tidegate.abc.ReplacesTrees`."""
+        return await self._staged.exchange(hidden, key)
+
+    async def leave_beside(self, hidden: str) -> None:
+        """See `tidegate.abc.ReplacesTrees`."""
+        await self._staged.leave_beside(hidden)
 
     async def _has_entries(self, folder: str) -> bool:
         return (await self._tree.count_below(folder, 2)) > 0
@@ -384,6 +408,6 @@ class ObjectBackend:
 
 def _proof(
     backend: ObjectBackend,
-) -> tuple[Backend, SharesUploads, ListsPartials, ExpiresPartials, ListsSizes, TellsSteps]:
+) -> tuple[Backend, SharesUploads, ListsPartials, ExpiresPartials, ListsSizes, TellsSteps, ReplacesTrees]:
     """The type checker's word that the contracts are kept."""
-    return backend, backend, backend, backend, backend, backend
+    return backend, backend, backend, backend, backend, backend, backend

@@ -25,6 +25,10 @@ MAX_NOTE_BYTES: Final = 16 * 1024
 """Longest note that is read."""
 UPLOAD: Final = "upload"
 RENAME: Final = "rename"
+STAGE: Final = "stage"
+"""A hidden tree; `Note.other` is the key that it was to get, if it is all that there is of what was moved."""
+EXCHANGE: Final = "exchange"
+"""What is at `Note.other` gets another content; the old one is kept at `Note.key`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +36,11 @@ class Note:
     """One act that is under way.
 
     Attributes:
-        kind: `UPLOAD` or `RENAME`.
+        kind: `UPLOAD`, `RENAME`, `STAGE` or `EXCHANGE`.
         bucket: the service, if it is not the usual one, and the location of the bucket (`Bucket.location` of
             nothing).
-        key: of the object, or prefix of the directory that is renamed.
-        other: id of the upload, or prefix that it is renamed to.
+        key: of the object, or prefix of the directory that is renamed, or of a hidden tree without a slash.
+        other: id of the upload, prefix that it is renamed to, or key whose place a tree takes.
         begun: time at which the note was written, seconds since 1970; that of the file, which is not in it.
     """
 
@@ -164,7 +168,7 @@ class Journal:
 
 
 def _is_about(note: Note, bucket: str, prefix: str) -> bool:
-    keys = (note.key, note.other) if note.kind == RENAME else (note.key,)
+    keys = (note.key, note.other) if note.kind in (RENAME, EXCHANGE) else (note.key,)
     return note.bucket == bucket and all(key.startswith(prefix) for key in keys)
 
 

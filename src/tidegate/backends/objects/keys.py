@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
+from collections.abc import Collection
 from typing import Final
 
 from tidegate.errors import InvalidPath, NotFound
@@ -21,17 +23,26 @@ MAX_OBJECT_KEY_BYTES: Final = 1024
 """Longest key of an object, the prefix of the root included."""
 PARTIAL_PREFIX: Final = ".tidegate-part."
 """Begins the names of objects that describe unfinished uploads; no client sees or makes such a name."""
+TREE_PREFIX: Final = ".tidegate-tree."
+"""Begins the names of trees that are made beside a name to take its place, and of those that lost it."""
+MOVED_PREFIX: Final = TREE_PREFIX + "moved."
+"""The same, where what is made is the only one there is: a crash must not lose it."""
+_RESERVED: Final = (PARTIAL_PREFIX, TREE_PREFIX)
 _QUOTE: Final = "\u201b"
 _ENCODED: Final = re.compile(f"{_QUOTE}(?:{_QUOTE}|([89A-F][0-9A-F]))")
 _TO_ENCODE: Final = re.compile(f"[{_QUOTE}\udc80-\udcff]")
 
 
-def check_key(key: str) -> None:
+def check_key(key: str, hidden: Collection[str] = ()) -> None:
     """Refuse a key that is not a clean relative path.
+
+    Args:
+        key: of a file or directory.
+        hidden: reserved names that are ours now.
 
     Raises:
         InvalidPath: it is not clean, or a name is too long.
-        NotFound: it names the record of an unfinished upload.
+        NotFound: it names the record of an unfinished upload, or a hidden tree.
     """
     if not key:
         return
@@ -42,7 +53,7 @@ def check_key(key: str) -> None:
             raise InvalidPath("invalid path: not a clean relative path")
         if len(part) * 4 > MAX_NAME_BYTES and _byte_length(part) > MAX_NAME_BYTES:
             raise InvalidPath("invalid path: too long")
-        if part.startswith(PARTIAL_PREFIX):
+        if part.startswith(_RESERVED) and part not in hidden:
             raise NotFound
 
 
@@ -87,18 +98,27 @@ def partial_name(name: str) -> str:
     return PARTIAL_PREFIX + hashlib.blake2b(encode(name).encode(), digest_size=16).hexdigest()
 
 
+def tree_name(*, moves: bool) -> str:
+    """A fresh hidden name for what takes another's place; 128 bits of chance."""
+    return (MOVED_PREFIX if moves else TREE_PREFIX) + secrets.token_hex(16)
+
+
 class Keys:
     """Keys of objects of one root.
 
     Args:
         prefix: what the keys of the root begin with; empty, or the path of a directory.
+
+    Attributes:
+        hidden: names with `TREE_PREFIX` that this backend made and uses now; they are random and told to nobody.
     """
 
-    __slots__ = ("prefix",)
+    __slots__ = ("hidden", "prefix")
 
     def __init__(self, prefix: str) -> None:
         prefix = prefix.strip("/")
         self.prefix = f"{prefix}/" if prefix else ""
+        self.hidden: set[str] = set()
 
     def object(self, key: str) -> str:
         """Key of the object that is the file `key`.
@@ -107,7 +127,7 @@ class Keys:
             InvalidPath: `key` is not clean, or too long for an object.
             NotFound: as `check_key`.
         """
-        check_key(key)
+        check_key(key, self.hidden)
         found = self.prefix + encode(key)
         if len(found) * 4 > MAX_OBJECT_KEY_BYTES and len(found.encode()) > MAX_OBJECT_KEY_BYTES - 1:
             raise InvalidPath("invalid path: too long for this storage")
@@ -125,6 +145,17 @@ class Keys:
 def is_record(object_key: str) -> bool:
     """True for the key of an object that describes an unfinished upload."""
     return name_of(object_key).startswith(PARTIAL_PREFIX)
+
+
+def left_tree(object_key: str, folder: str) -> bool:
+    """True if an object is in a hidden tree of a directory, and not all that there is of what was moved.
+
+    Args:
+        object_key: its key.
+        folder: prefix of the directory.
+    """
+    name = object_key[len(folder) :].partition("/")[0]
+    return name.startswith(TREE_PREFIX) and not name.startswith(MOVED_PREFIX)
 
 
 def parent_of(key: str) -> str:

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from tidegate.backends.objects.attributes import Node
 from tidegate.backends.objects.bucket import Page, Stored
-from tidegate.backends.objects.keys import PARTIAL_PREFIX, decode
+from tidegate.backends.objects.keys import PARTIAL_PREFIX, TREE_PREFIX, decode
 from tidegate.backends.objects.metadata import directory_entry, file_entry
 from tidegate.backends.objects.siblings import Siblings
 from tidegate.backends.objects.tree import Tree, paging
@@ -107,11 +107,11 @@ class Listing:
                 self.expired = self.expired or stored.modified < self._expires
                 continue
             name = decode(component) if "/" not in component else None
-            if name is not None:
+            if name is not None and not name.startswith(TREE_PREFIX):
                 found.append((stored.key, name, stored))
         for prefix in page.prefixes:
             name = decode(prefix[len(self._folder) : -1])
-            if name is not None:
+            if name is not None and not name.startswith(TREE_PREFIX):
                 found.append((prefix, name, None))
         found.sort(key=lambda item: item[0])
         shown = [item for item in found if not self._hidden_by_file(item[0])]

@@ -114,7 +114,7 @@ async def copy_tree(tree: Tree, source: str, target: str, steps: Steps | None = 
         )
 
     async with _counting(tree, source, steps):
-        await _each(_pairs(tree, source, target), copy, tree.settings.requests)
+        await each(pairs(tree, source, target), copy, tree.settings.requests)
 
 
 @asynccontextmanager
@@ -127,7 +127,7 @@ async def _counting(tree: Tree, source: str, steps: Steps | None) -> AsyncIterat
     async def count(steps: Steps) -> None:
         await asyncio.sleep(COUNT_AFTER)
         size = files = 0
-        async for stored in _objects(tree, source):
+        async for stored in objects(tree, source):
             if not is_record(stored.key) and not _is_marker(stored):
                 size += stored.size
                 files += 1
@@ -154,7 +154,7 @@ async def remove_copied(
         StorageFailed: something could not be copied or removed.
     """
     removing = Removing(tree.bucket)
-    async for pair in _pairs(tree, source, target):
+    async for pair in pairs(tree, source, target):
         if pair.source is None:
             continue
         if is_record(pair.source.key):
@@ -231,7 +231,7 @@ async def remove_copies(tree: Tree, source: str, target: str, *, keep_marker: bo
     What others put there meanwhile stays.
     """
     removing = Removing(tree.bucket)
-    async for pair in _pairs(tree, source, target):
+    async for pair in pairs(tree, source, target):
         if pair.source is None or pair.target is None or pair.source.size != pair.target.size:
             continue
         if not (keep_marker and pair.target.key == target):
@@ -251,9 +251,9 @@ def _to_copy(pair: Pair) -> bool:
     return pair.source.modified > pair.target.modified
 
 
-async def _pairs(tree: Tree, source: str, target: str) -> AsyncIterator[Pair]:
+async def pairs(tree: Tree, source: str, target: str) -> AsyncIterator[Pair]:
     """Names below two directories, in order."""
-    left, right = _objects(tree, source), _objects(tree, target)
+    left, right = objects(tree, source), objects(tree, target)
     try:
         here, there = await anext(left, None), await anext(right, None)
         while here is not None or there is not None:
@@ -273,20 +273,21 @@ async def _pairs(tree: Tree, source: str, target: str) -> AsyncIterator[Pair]:
         await right.aclose()
 
 
-async def _objects(tree: Tree, folder: str) -> AsyncGenerator[Stored, None]:
+async def objects(tree: Tree, folder: str) -> AsyncGenerator[Stored, None]:
+    """Everything whose key begins with `folder`, in order."""
     async with paging(tree.bucket.pages(folder, delimited=False)) as pages:
         async for page in pages:
             for stored in page.objects:
                 yield stored
 
 
-async def _each(
-    pairs: AsyncIterator[Pair], act: Callable[[Pair], Coroutine[None, None, None]], requests: int
+async def each(
+    found: AsyncIterator[Pair], act: Callable[[Pair], Coroutine[None, None, None]], requests: int
 ) -> None:
     """Act on all, so many at a time; the first failure ends it."""
     running: set[asyncio.Task[None]] = set()
     try:
-        async for pair in pairs:
+        async for pair in found:
             while len(running) >= requests:
                 await _first_done(running)
             if pair.source is not None and pair.source.key.endswith("/"):

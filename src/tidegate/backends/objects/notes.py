@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tidegate.backends.objects.bucket import Bucket, Upload
-from tidegate.backends.objects.journal import RENAME, UPLOAD, Journal, Note
+from tidegate.backends.objects.journal import EXCHANGE, RENAME, STAGE, UPLOAD, Journal, Note
+from tidegate.backends.objects.mirroring import mirror, remove, show, top
 from tidegate.backends.objects.moving import copy_tree, remove_copied
 from tidegate.backends.objects.tree import Tree
 from tidegate.errors import StorageFailed, TidegateError
@@ -58,6 +59,11 @@ class Notes:
             # Also if the task ends now: a note that stays would begin the act again some day.
             await asyncio.shield(asyncio.to_thread(self._journal.remove, path))
 
+    def leave(self, path: str, kind: str, key: str, other: str) -> None:
+        """Leave an act that is not ended to the next who opens the root."""
+        if path:
+            self.put_back({path: Note(kind, self._place, key, other, time.time())})
+
     async def set_aside(self, path: str) -> str:
         """Keep a note that is not to be acted on, under another name; returns its path."""
         if self._journal is None:
@@ -80,16 +86,19 @@ class Notes:
 
 
 async def recover(tree: Tree, notes: Notes, left: Sequence[tuple[str, Note]], partials: Partials) -> None:
-    """End what is left: uploads are removed, renames of directories are completed.
+    """End what is left.
 
-    Renames that broke off too long ago are not: somebody may have put other files there meanwhile. The log
-    tells of them, once. What fails is logged. Its note stays, as those do that a cancellation leaves, for the
-    next who opens the root.
+    Uploads are removed, and renames of directories are completed. Trees that were to take the place of others
+    are removed, or shown if they are all that there is of what was moved. Half an exchange is taken back.
+
+    Renames and exchanges that broke off too long ago are left: somebody may have put other files there
+    meanwhile. The log tells of them, once. What fails is logged. Its note stays, as those do that a
+    cancellation leaves, for the next who opens the root.
     """
     waiting = dict(left)
     try:
         for path, note in left:
-            if note.kind == RENAME and time.time() - note.begun > tree.settings.rename_seconds:
+            if note.kind in (RENAME, EXCHANGE) and time.time() - note.begun > tree.settings.rename_seconds:
                 del waiting[path]
                 _tell(tree, note, await notes.set_aside(path))
             elif await _ended(tree, note, partials):
@@ -100,10 +109,15 @@ async def recover(tree: Tree, notes: Notes, left: Sequence[tuple[str, Note]], pa
 
 
 def _tell(tree: Tree, note: Note, path: str) -> None:
+    if note.kind == EXCHANGE:
+        act = "a replacement of what is kept at"
+    else:
+        act = "a rename of"
     logger.warning(
-        "a rename of %s to %s, begun on %s, was broken off by a crash and is not completed after so long "
+        "%s %s to %s, begun on %s, was broken off by a crash and is not completed after so long "
         "(storage.objects.rename_note_hours): files may be in both places; compare them, move what is left, "
         "and remove %s",
+        act,
         tree.bucket.location(note.key),
         tree.bucket.location(note.other),
         time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(note.begun)),
@@ -118,6 +132,15 @@ async def _ended(tree: Tree, note: Note, partials: Partials) -> bool:
         elif note.kind == RENAME:
             await copy_tree(tree, note.key, note.other)
             await remove_copied(tree, note.key, note.other, partials.drop_record)
+        elif note.kind == STAGE and note.other:
+            shown = await show(tree, note.key, note.other, partials.drop_record)
+            if shown:
+                logger.warning("a crash broke off a move: see %s", tree.bucket.location(shown))
+        elif note.kind == STAGE:
+            await remove(tree, note.key, partials.drop_record)
+        elif note.kind == EXCHANGE and any(await top(tree, note.key)):  # else the old one was all put back
+            await mirror(tree, note.key, note.other, partials.drop_record)
+            await remove(tree, note.key, partials.drop_record)
     except TidegateError as error:
         where = tree.bucket.location(note.key)
         logger.warning("%s of %s that a crash broke off is not ended: %s", note.kind, where, error)
@@ -128,4 +151,4 @@ async def _ended(tree: Tree, note: Note, partials: Partials) -> bool:
     return True
 
 
-__all__ = ["RECOVERY_SECONDS", "RENAME", "UPLOAD", "Notes", "recover"]
+__all__ = ["EXCHANGE", "RECOVERY_SECONDS", "RENAME", "STAGE", "UPLOAD", "Notes", "recover"]

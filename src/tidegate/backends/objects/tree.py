@@ -222,11 +222,11 @@ class Tree:
         if key:
             await self._mark(key, attrs)
 
-    async def rmdir(self, key: str, hidden: Callable[[str], bool]) -> list[str]:
+    async def rmdir(self, key: str, hidden: Callable[[Stored, str], bool]) -> list[str]:
         """Remove an empty directory.
 
         Args:
-            hidden: true for keys of objects that do not keep a directory.
+            hidden: true for objects that do not keep a directory, whose prefix it gets as well.
 
         Returns:
             those that were in it; they are still there.
@@ -246,7 +246,7 @@ class Tree:
                     seen = True
                     if stored.key == folder and not stored.size:
                         continue
-                    if not hidden(stored.key):
+                    if not hidden(stored, folder):
                         found = True
                         break
                     left.append(stored.key)

@@ -3,7 +3,7 @@
 
 `replacing` has the new tree made under a hidden key beside the old one, by the ordinary operations of the
 session, which judge, charge and record each thing for the path that it is made for (`vfs.staged`). `swap`
-gives it that path in one step of the storage. What is not in its place at the end is removed.
+gives it that path in one step, where the storage has one. What is not in its place at the end is removed.
 
 The account is marked meanwhile, so a crash in between is followed by a count (`vfs.acts`).
 """
@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from tidegate.abc import Key, ReplacesTrees
+from tidegate.abc import Key, NotExchanged, ReplacesTrees
 from tidegate.contracts.inspection import Inspected
 from tidegate.errors import AlreadyExists, Conflict, NotFound, StorageFailed, TidegateError
 from tidegate.model import Entry, Intent, VPath
@@ -116,6 +116,8 @@ class Replacement:
                 context.shifted(goal.mount)
                 try:
                     hidden = await self._storage.exchange(made_at, goal.key)
+                except NotExchanged:
+                    raise
                 except StorageFailed:
                     self._unsure = True
                     raise
