@@ -110,7 +110,7 @@ class Keys:
         prefix: what the keys of the root begin with; empty, or the path of a directory.
 
     Attributes:
-        hidden: names with `TREE_PREFIX` that this backend made and uses now; they are random and told to nobody.
+        hidden: names with `TREE_PREFIX` that this backend made and uses now: random, and told to nobody.
     """
 
     __slots__ = ("hidden", "prefix")

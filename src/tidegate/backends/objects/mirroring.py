@@ -38,8 +38,8 @@ async def top(tree: Tree, key: str) -> tuple[Stored | None, bool]:
 async def mirror(tree: Tree, source: str, target: str, drop_record: DropRecord) -> None:
     """Make what is at one key the same as what is at another; can be done again after it broke off.
 
-    Everything is copied before anything is removed; a file that a directory takes the place of goes first, and
-    a directory likewise: some stores refuse that one name is both.
+    Everything is copied before anything is removed. But a file goes first if it is a directory now, and the
+    other way round: some stores refuse that one name is both.
 
     Args:
         tree: names.
