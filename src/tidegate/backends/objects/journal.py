@@ -28,7 +28,7 @@ RENAME: Final = "rename"
 STAGE: Final = "stage"
 """A hidden tree; `Note.other` is the key that it was to get, if it is all that there is of what was moved."""
 EXCHANGE: Final = "exchange"
-"""What is at `Note.other` gets another content; the old one is kept at `Note.key`."""
+"""The content of `Note.other` is replaced; the old one is kept at `Note.key`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ DropRecord = Callable[[str], Awaitable[object]]
 
 
 async def top(tree: Tree, key: str) -> tuple[Stored | None, bool]:
-    """What is at a key, asked of the service: the file, and whether there is a directory."""
+    """The file at a key, asked of the service, and whether there is a directory."""
     try:
         stored = await tree.bucket.head(key)
     except NotFound:
