@@ -21,6 +21,7 @@ from tidegate.cli.target import (
     Edit,
     KeptFiles,
     Locks,
+    Log,
     Quotas,
     Read,
     Records,
@@ -401,6 +402,15 @@ class LocalTarget:
             InvalidArgument: always.
         """
         raise InvalidArgument("a running server moves files, for it knows who works: name it with --url")
+
+    @property
+    def log(self) -> Log:
+        """Nothing: a log is no record.
+
+        Raises:
+            InvalidArgument: always.
+        """
+        raise InvalidArgument("the log of this host is read from its file")
 
     @property
     def locks(self) -> Locks:

@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "admin": ("admins", "app"),
     "api-key": ("api_keys", "app"),
     "connections": ("connections", "app"),
+    "logs": ("logs", "logs"),
     "locks": ("locks", "app"),
     "quota": ("quotas", "app"),
     "storage": ("storage", "app"),

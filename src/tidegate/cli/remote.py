@@ -15,6 +15,7 @@ from tidegate.cli.target import (
     Connections,
     Document,
     Edit,
+    Log,
     MoveAct,
     Quotas,
     Read,
@@ -290,6 +291,19 @@ class RemoteMoves:
         return cast("list[Document]", answer.document)
 
 
+class RemoteLog:
+    """The log of a server."""
+
+    def __init__(self, client: RestClient) -> None:
+        self._client = client
+
+    async def page(self, wanted: Document) -> Document:
+        """Lines that are wanted, the newest first, as REST shows them."""
+        query = {name: value for name, value in wanted.items() if value}
+        answer = await asyncio.to_thread(self._client.ask, "GET", "logs", query=query)
+        return cast("Document", answer.document)
+
+
 class RemoteTarget:
     """A running server."""
 
@@ -312,6 +326,11 @@ class RemoteTarget:
     def quotas(self) -> Quotas:
         """Usage."""
         return self._quotas
+
+    @property
+    def log(self) -> Log:
+        """The log."""
+        return RemoteLog(self._client)
 
     @property
     def locks(self) -> RemoteLocks:

@@ -248,6 +248,18 @@ class Bans(Protocol):
         ...
 
 
+class Log(Protocol):
+    """The log of a running server."""
+
+    async def page(self, wanted: Document) -> Document:
+        """Lines that are wanted, the newest first, as REST shows them.
+
+        Args:
+            wanted: parameters of ``GET /api/v2/logs``; empty ones are left out.
+        """
+        ...
+
+
 class Target(Protocol):
     """The place of records."""
 
@@ -308,6 +320,15 @@ class Target(Protocol):
     @property
     def quotas(self) -> Quotas:
         """Usage."""
+        ...
+
+    @property
+    def log(self) -> Log:
+        """The log.
+
+        Raises:
+            InvalidArgument: no server is asked here.
+        """
         ...
 
     @property

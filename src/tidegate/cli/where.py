@@ -73,9 +73,7 @@ class Where:
             ConfigError, ProviderError: there is nothing to work on.
         """
         if not self.url:
-            for flag, value in self._of_servers():
-                if value is not None:
-                    raise InvalidArgument(f"{flag}: needs --url")
+            self.check_here()
             from tidegate.cli.local import LocalTarget
             from tidegate.cli.provider import opened
 
@@ -94,6 +92,16 @@ class Where:
             yield RemoteTarget(client)
         finally:
             client.close()
+
+    def check_here(self) -> None:
+        """Return if no flag is given that a running server alone needs.
+
+        Raises:
+            InvalidArgument: one is.
+        """
+        for flag, value in self._of_servers():
+            if value is not None:
+                raise InvalidArgument(f"{flag}: needs --url")
 
     def _of_servers(self) -> list[tuple[str, Path | None]]:
         return [

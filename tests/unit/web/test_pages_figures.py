@@ -15,8 +15,9 @@ from tidegate.metrics.recent import WINDOW_SECONDS, Minute, Recent
 from tidegate.model import Origin, Peer, Protocol
 from tidegate.model.action import Action
 from tidegate.web.admin.live import Figures, _judged
-from tidegate.web.admin.rendering import moment, size, span, url, visible
+from tidegate.web.admin.rendering import moment, url, visible
 from tidegate.web.admin.transfers import TransferTable, largest
+from tidegate.web.figures import size, span
 
 
 @dataclass(eq=False)

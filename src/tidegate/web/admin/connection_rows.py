@@ -12,8 +12,8 @@ from typing import Final
 from tidegate.cluster.registry import LiveConnection
 from tidegate.model import Protocol
 from tidegate.model.geography import Locate
-from tidegate.web.admin.rendering import size, span
 from tidegate.web.admin.transfers import DIRECTIONS, TransferRow
+from tidegate.web.figures import size, span
 
 ROWS: Final = 50
 """Connections of a page."""

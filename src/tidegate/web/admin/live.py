@@ -25,9 +25,10 @@ from tidegate.model import Account
 from tidegate.model.door import DoorStatus
 from tidegate.store.user_query import UserQuery
 from tidegate.web.admin.connection_rows import stamp
-from tidegate.web.admin.rendering import count, size
+from tidegate.web.admin.rendering import count
 from tidegate.web.admin.transfers import TransferRow, TransferTable
 from tidegate.web.api.services import Services
+from tidegate.web.figures import size
 
 FAST_SECONDS: Final = 1.0
 SLOW_SECONDS: Final = 10.0

@@ -12,8 +12,9 @@ from typing import Any, Final
 from tidegate.logs.filters import LogLine
 from tidegate.policy.mistakes import METHODS
 from tidegate.web.admin.pages.explain import why_link
-from tidegate.web.admin.rendering import size, span, url, visible
+from tidegate.web.admin.rendering import url, visible
 from tidegate.web.admin.visit import Visit
+from tidegate.web.log_sentences import OPERATIONS, path_of, sentence
 
 MAX_DETAIL: Final = 600
 """Characters of a message in a row."""
@@ -25,12 +26,6 @@ ICONS: Final = {
     "failed": "triangle-alert", "quarantined": "shield-alert", "quota_warning": "gauge",
     "administered": "user-cog", "httpd": "globe", "Rename": "pencil", "Mkdir": "folder-plus",
     "Rmdir": "trash-2", "Remove": "trash-2", "Copy": "copy", "SSHCommand": "terminal",
-}  # fmt: skip
-OPERATIONS: Final = {
-    "Rename": "Renamed", "Rmdir": "Removed the directory", "Mkdir": "Made the directory",
-    "Symlink": "Made a link", "Link": "Made a hard link", "Remove": "Removed", "Chmod": "Changed the mode of",
-    "Chown": "Changed the owner of", "Chtimes": "Changed the times of", "Truncate": "Cut to a size",
-    "Copy": "Copied", "SSHCommand": "Ran",
 }  # fmt: skip
 
 
@@ -106,7 +101,7 @@ BLANK: Final = LogRow(key="", time="", exact="", level="", tone="", sender="", i
 def log_row(visit: Visit, line: LogLine) -> LogRow:
     """A line for a page."""
     sender, level = line.text("sender"), line.text("level")
-    what, detail = _sentence(line)
+    what, detail = sentence(line)
     user = line.text("username")
     return LogRow(
         key=key_of(line),
@@ -122,7 +117,7 @@ def log_row(visit: Visit, line: LogLine) -> LogRow:
         else "",
         address=line.address,
         what=what,
-        path=line.text("virtual_path"),
+        path=path_of(line),
         target=line.text("virtual_target_path"),
         rule=line.text("rule"),
         detail=detail[:MAX_DETAIL],
@@ -151,69 +146,6 @@ def seconds_of(line: LogLine) -> float:
         return datetime.fromisoformat(line.time).timestamp() if line.time else 0.0
     except ValueError:
         return 0.0
-
-
-def lasted(milliseconds: int) -> str:
-    """A length of time in words; empty if it is not known."""
-    if milliseconds < 0:
-        return ""
-    if milliseconds < 1_000:
-        return f"{milliseconds} ms"
-    return f"{milliseconds / 1000:.1f} s" if milliseconds < 60_000 else span(milliseconds / 1000)
-
-
-def _sentence(line: LogLine) -> tuple[str, str]:
-    """The sentence about a line, and the rest of it. Paths, rule, account and address stand beside it."""
-    text, sender = line.text, line.text("sender")
-    match sender:
-        case "Upload" | "Download":
-            return _transfer(line)
-        case "login":
-            words = [f"by {text('method')}", text("client"), text("cipher")]
-            return "Logged in", ", ".join(word for word in words if word)
-        case "connection_failed" if text("login_type") == "no_auth_tried":
-            return "Left without logging in", text("error")
-        case "connection_failed":
-            return f"Login by {text('login_type') or 'nothing'} refused", text("error")
-        case "connected":
-            return f"Reached the door {text('protocol')}", text("local_addr")
-        case "disconnected":
-            words = [lasted(line.number("duration_ms")), text("error"), text("client")]
-            who = text("by")
-            return f"Closed by {who}" if who else "Left", ", ".join(word for word in words if word)
-        case "refused":
-            return f"{text('intent').replace('_', ' ').capitalize()} refused", text("text")
-        case "failed":
-            words = [text("errno"), text("text")]
-            return f"{text('intent').replace('_', ' ').capitalize()} failed", ", ".join(w for w in words if w)
-        case "quarantined":
-            return "Put into quarantine", text("text")
-        case "quota_warning":
-            return f"Uses {text('percent')} % of {text('limit')}", f"{text('used')} of {text('allowed')}"
-        case "administered":
-            verb = {"add": "Added", "change": "Changed", "remove": "Removed"}.get(
-                text("action"), text("action")
-            )
-            return f"{verb} {text('kind').replace('_', ' ')} {text('name')}", text("fields")
-        case "httpd":
-            return f"{text('method')} {text('uri')}", f"{text('resp_status')}, {text('user_agent')}"
-        case _ if sender in OPERATIONS:
-            words = [text("ssh_command"), "" if line.number("size") < 0 else size(line.number("size"))]
-            return OPERATIONS[sender], ", ".join(word for word in words if word)
-    return text("message") or "Said", text("error")
-
-
-def _transfer(line: LogLine) -> tuple[str, str]:
-    name, status = line.text("sender"), line.text("status")
-    moved, took = max(line.number("size_bytes"), 0), line.number("elapsed_ms")
-    words = [size(moved)]
-    if took >= 0:
-        words[0] += f" in {lasted(took)}"
-    if took > 0 and moved >= 100_000:
-        words.append(size(1000 * moved / took, rate=True))
-    words.append(line.text("error"))
-    what = {"ok": name, "quota": f"{name} stopped by a limit"}.get(status, f"{name} failed")
-    return what, ", ".join(word for word in words if word)
 
 
 def _why(visit: Visit, line: LogLine) -> str:

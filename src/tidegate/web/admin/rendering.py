@@ -17,13 +17,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from tidegate.web.admin import assets_store
+from tidegate.web.figures import size, span
 
 BASE: Final = "/web/admin"
 """Path of the site."""
 
 _log = logging.getLogger(__name__)
-
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 _HIDDEN: Final = {
     code: f"\\u{code:04x}" if code > 0xFF else f"\\x{code:02x}"
@@ -48,33 +47,6 @@ def visible(value: Any) -> Any:
 def count(number: float) -> str:
     """A number of things: 12,408."""
     return f"{number:,.0f}"
-
-
-def size(number: float, *, rate: bool = False) -> str:
-    """Bytes in powers of 1000, as disks are sold: 214 MB, 1.71 TB.
-
-    Args:
-        number: bytes, or bytes a second.
-        rate: it is a speed.
-    """
-    value, unit = float(number), 0
-    while value >= 999.5 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
-    digits = 0 if unit == 0 or value >= 99.5 else 1 if value >= 9.95 else 2
-    text = f"{value:.{digits}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return f"{text} {_UNITS[unit]}{'/s' if rate else ''}"
-
-
-def span(seconds: float) -> str:
-    """A length of time by its largest unit: 40 s, 12 min, 3 h, 5 days."""
-    whole = max(round(seconds), 0)
-    for least, unit in ((172_800, 86_400), (7_200, 3_600), (120, 60)):
-        if whole >= least:
-            name = {86_400: "days", 3_600: "h", 60: "min"}[unit]
-            return f"{whole // unit} {name}"
-    return f"{whole} s"
 
 
 def moment(milliseconds: float, *, now: float | None = None) -> str:

@@ -46,6 +46,8 @@ EXPORT_STEP: Final = 0.3
 TAIL_LINES: Final = 300
 """Lines of one look at what is new; of more the newest are taken."""
 
+REQUESTS: Final = frozenset(("httpd", "webdavd", "telemetry"))
+"""Senders of lines about HTTP requests."""
 KINDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
     "transfers": ("Transfers", frozenset(("Upload", "Download"))),
     "operations": ("Other operations", frozenset(OPERATIONS)),
@@ -56,8 +58,8 @@ KINDS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
     ),
     "connections": ("Connections", frozenset(("connected", "disconnected"))),
     "changes": ("Changes by administrators", frozenset(("administered",))),
-    "requests": ("Requests of the API", frozenset(("httpd",))),
-    "server": ("The server itself", frozenset((*SENDERS, "httpd", "trace"))),
+    "requests": ("Requests over HTTP", REQUESTS),
+    "server": ("The server itself", frozenset((*SENDERS, *REQUESTS, "trace"))),
 }
 """Kinds of lines: title and senders; of the last all senders but these."""
 

@@ -18,8 +18,9 @@ from tidegate.model.address import host_of, parse_address
 from tidegate.model.listed import ListEntry, ListKind, entry_name
 from tidegate.web.admin.record_pages import sentence
 from tidegate.web.admin.registry import Nav, Page
-from tidegate.web.admin.rendering import count, span, url
+from tidegate.web.admin.rendering import count, url
 from tidegate.web.admin.visit import Visit
+from tidegate.web.figures import span
 
 ROWS: Final = 50
 MINUTES: Final = 30

@@ -15,9 +15,10 @@ from tidegate.metrics.recent import Refusal
 from tidegate.web.admin.live import Figures, Item, Sampler
 from tidegate.web.admin.pages.explain import refusal_row
 from tidegate.web.admin.registry import Nav, Page, all_pages
-from tidegate.web.admin.rendering import count, size, span, url, visible
+from tidegate.web.admin.rendering import count, url, visible
 from tidegate.web.admin.transfers import TransferRow, largest
 from tidegate.web.admin.visit import HEADERS, Visit
+from tidegate.web.figures import size, span
 
 ROWS: Final = 8
 """Transfers on the page."""

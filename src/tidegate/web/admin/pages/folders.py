@@ -11,9 +11,10 @@ from tidegate.web.admin.pages.groups import seen, use
 from tidegate.web.admin.record_form import RecordForm
 from tidegate.web.admin.record_pages import Records, Row
 from tidegate.web.admin.registry import Nav
-from tidegate.web.admin.rendering import count, size
+from tidegate.web.admin.rendering import count
 from tidegate.web.admin.user_fields import KINDS, UserField
 from tidegate.web.admin.visit import Visit
+from tidegate.web.figures import size
 
 FORM: Final = RecordForm(
     (

@@ -15,10 +15,11 @@ from tidegate.identity.admins import Throttled
 from tidegate.identity.setup_code import fits
 from tidegate.model import Admin, Origin
 from tidegate.policy.second_factor import has_passkeys, totp_of
-from tidegate.web.admin import rendering, sessions
+from tidegate.web.admin import sessions
 from tidegate.web.admin.registry import Page
 from tidegate.web.admin.rendering import url
 from tidegate.web.admin.visit import HEADERS, Visit, own_path
+from tidegate.web.figures import span
 
 MAX_CODE_CHARS: Final = 64
 BY: Final = operator("setup", Channel.PAGE)
@@ -199,7 +200,7 @@ def tell(visit: Visit, error: LoginRefused, kind: str) -> None:
 def text_of(error: LoginRefused, otherwise: str) -> str:
     """The sentence for the person; `otherwise` for reasons that are nobody else's business."""
     if isinstance(error, Throttled):
-        return f"Too many attempts. Wait {rendering.span(max(error.retry_after, 1))}, then try again."
+        return f"Too many attempts. Wait {span(max(error.retry_after, 1))}, then try again."
     if error.reason == "throttled":
         return "Too many wrong codes. Wait 15 minutes, then try again."
     return {"busy": BUSY, "provider_unavailable": AWAY}.get(error.reason, otherwise)

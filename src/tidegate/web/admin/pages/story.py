@@ -13,12 +13,13 @@ from tidegate.errors import InvalidArgument, NotFound
 from tidegate.logs.filters import LineFilter, LogLine, connection_of
 from tidegate.logs.search import MAX_LINES, Found
 from tidegate.web.admin.connection_rows import NAMES
-from tidegate.web.admin.log_rows import ICONS, LogRow, lasted, log_row, seconds_of
+from tidegate.web.admin.log_rows import ICONS, LogRow, log_row, seconds_of
 from tidegate.web.admin.pages.logs import NEEDS, searches_of
 from tidegate.web.admin.registry import Page
-from tidegate.web.admin.rendering import count, size, span, url
+from tidegate.web.admin.rendering import count, url
 from tidegate.web.admin.visit import Visit
 from tidegate.web.api.log_lines import KINDS, LogSearches
+from tidegate.web.figures import lasted, size, span
 
 GAP_SECONDS: Final = 60
 """Silence that is told."""

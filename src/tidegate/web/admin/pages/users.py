@@ -16,8 +16,9 @@ from tidegate.model import Account
 from tidegate.store.documents import encode_account
 from tidegate.store.user_query import MAX_TEXT, Only, Sort, UserQuery
 from tidegate.web.admin.registry import Nav, Page
-from tidegate.web.admin.rendering import size, url
+from tidegate.web.admin.rendering import url
 from tidegate.web.admin.visit import Visit
+from tidegate.web.figures import size
 
 ROWS: Final = 50
 """Accounts of a page."""
