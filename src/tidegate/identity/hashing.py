@@ -12,7 +12,7 @@ import secrets
 import sys
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
@@ -49,6 +49,8 @@ DEAR_MILLISECONDS: Final = 250.0
 memory of their own: logins with ordinary ones do not wait behind them."""
 HASH_NICENESS: Final = 10
 """The threads are so much nicer than the thread of the loop."""
+SPARING_WORKERS: Final = 1
+"""Hashes of one kind computed at once while transfers go short of what they take (`resources.newcomers`)."""
 MAX_DEAR_WAITING: Final = 16
 """Dear hashes asked for and not done."""
 _MAX_REPORTED: Final = 1000
@@ -79,6 +81,42 @@ class _Line:
         self.memory = Budget(MEMORY_KIB)
         self.max_waiting = max_waiting
         self.waiting = 0
+        self._workers = workers
+        self._running = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+
+    async def begin(self, spares: Callable[[], bool]) -> None:
+        """Wait for a thread, in order; `end` has to follow. While `spares` says so there are fewer."""
+        if self._queue or self._running >= (SPARING_WORKERS if spares() else self._workers):
+            place = asyncio.get_running_loop().create_future()
+            self._queue.append(place)
+            try:
+                await place
+            except asyncio.CancelledError:
+                if place.cancelled():
+                    with contextlib.suppress(ValueError):  # `end` has passed it over
+                        self._queue.remove(place)
+                else:
+                    self.end(spares)  # the thread was given to us at this very moment
+                raise
+        else:
+            self._running += 1
+
+    def drop(self) -> None:
+        """Cancel those who wait."""
+        for place in self._queue:
+            place.cancel()
+        self._queue.clear()
+
+    def end(self, spares: Callable[[], bool]) -> None:
+        """A thread is free: give it, and others that may be used again, to those who wait."""
+        self._running -= 1
+        most = SPARING_WORKERS if self._queue and spares() else self._workers
+        while self._queue and self._running < most:
+            place = self._queue.popleft()
+            if not place.done():
+                self._running += 1
+                place.set_result(None)
 
 
 class HashPool:
@@ -86,6 +124,9 @@ class HashPool:
 
     Bounds: hashes that wait, in all and by host; the memory of those computed at once; one at a time for an
     account, so that guesses at one name take one thread at most; dear hashes have a thread of their own.
+
+    Args:
+        spares: True while threads take from transfers what they compute with; then each kind has one.
     """
 
     def __init__(
@@ -94,7 +135,9 @@ class HashPool:
         workers: int = WORKERS,
         max_waiting: int = MAX_WAITING,
         max_waiting_per_source: int = MAX_WAITING_PER_SOURCE,
+        spares: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._spares = spares
         self._usual = _Line("tidegate-hash", workers=workers, max_waiting=max_waiting)
         self._dear = _Line("tidegate-dear-hash", workers=1, max_waiting=min(max_waiting, MAX_DEAR_WAITING))
         self._max_per_source = max_waiting_per_source
@@ -139,6 +182,8 @@ class HashPool:
                 await self._take_turn(account, held)
             await line.memory.take(cost.memory_kib)
             held.callback(line.memory.give, cost.memory_kib)
+            await line.begin(self._spares)
+            held.callback(line.end, self._spares)
             if self._closed:
                 raise LoginRefused("shutdown")
             job = line.executor.submit(function)
@@ -178,6 +223,7 @@ class HashPool:
         """Drop what has not begun and wait for what has, about a second at most; legal twice."""
         self._closed = True
         for line in (self._usual, self._dear):
+            line.drop()
             await asyncio.to_thread(line.executor.shutdown, wait=True, cancel_futures=True)
 
 

@@ -140,6 +140,7 @@ class Identity:
         inspect: asked when nothing else refuses a login; raises `Denied` if it does.
         check: checks one password against one hash; replaced in tests that count.
         locate: looks up the location of an address, for accounts with rules on that.
+        spares: see `HashPool`.
 
     Attributes:
         certificates: judges certificates of users; replaced by a reload of the configuration.
@@ -161,6 +162,7 @@ class Identity:
         inspect: Callable[[InspectedAct], Awaitable[None]] | None = None,
         check: Check = check,
         locate: Locate = nowhere,
+        spares: Callable[[], bool] = lambda: False,
     ) -> None:
         self._locate = locate
         self._options = options or IdentityOptions()
@@ -173,7 +175,9 @@ class Identity:
         self._factors: SecondFactors | None = None
         self.throttle = LoginThrottle(guesses=self._options.guesses)
         self._inspect = inspect
-        self._pool = HashPool(workers=self._options.hash_workers, max_waiting=self._options.max_waiting)
+        self._pool = HashPool(
+            workers=self._options.hash_workers, max_waiting=self._options.max_waiting, spares=spares
+        )
         entries = MAX_ENTRIES if self._options.password_caching else 0
         self._cache = VerifiedCache(monotonic, max_entries=entries, ttl_seconds=self._options.cache_seconds)
         self.passwords = PasswordChecker(self._pool, self._cache, options=self._options.hashing, check=check)

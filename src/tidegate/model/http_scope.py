@@ -47,9 +47,20 @@ class Exchange(Protocol):
         """True while the client waits for ``100 Continue``; reading its body sends that."""
         ...
 
+    def proved(self) -> None:
+        """The client has shown who they are: what comes on this connection is no work for a stranger."""
+        ...
+
     def abort(self) -> None:
         """End the connection at once, so that the client cannot take the answer for complete."""
         ...
+
+
+def proved(scope: Mapping[str, Any]) -> None:
+    """As `Exchange.proved`; without a connection nothing."""
+    exchange: Exchange | None = scope.get(EXCHANGE)
+    if exchange is not None:
+        exchange.proved()
 
 
 def crashed(scope: Mapping[str, Any]) -> str:

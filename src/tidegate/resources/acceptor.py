@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tidegate.resources.descriptors import Descriptors
-from tidegate.resources.newcomers import Mark, Newcomers
+from tidegate.resources.newcomers import PAUSE_SECONDS, Mark, Newcomers
 
 TURN: Final = 32
 """Connections accepted in one turn of the loop at most; `newcomers` says for how many there is time."""
@@ -79,8 +79,10 @@ class Acceptor:
     def _ready(self, sock: socket.socket) -> None:
         newcomers, mark = self._newcomers, self._mark
         most = newcomers.look(mark)
-        if not most:
-            return  # asked again in the next turn: those who wait are still there
+        if not most:  # asked again in the next turn: those who wait are still there
+            if newcomers.held_back:
+                self._rest(sock, PAUSE_SECONDS)
+            return
         newcomers.begin()
         try:
             self._accept(sock, newcomers, mark, most)
@@ -107,10 +109,10 @@ class Acceptor:
             if not newcomers.may_go_on(mark, most):
                 return
 
-    def _rest(self, sock: socket.socket) -> None:
+    def _rest(self, sock: socket.socket, seconds: float = RETRY_SECONDS) -> None:
         """Leave newcomers to the kernel for a moment; trying again at once would only burn the processor."""
         self._loop.remove_reader(sock)
-        self._timers[sock.fileno()] = self._loop.call_later(RETRY_SECONDS, self._resume, sock)
+        self._timers[sock.fileno()] = self._loop.call_later(seconds, self._resume, sock)
 
     def _resume(self, sock: socket.socket) -> None:
         self._timers.pop(sock.fileno(), None)

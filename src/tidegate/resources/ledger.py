@@ -50,7 +50,7 @@ class Ledger:
         self.entrance: Entrance = OpenEntrance()
         self.connections = Connections()
         self.arrivals: Arrivals[Any] = Arrivals()
-        self.newcomers = Newcomers()
+        self.newcomers = Newcomers(transfers=lambda: self.handles.used > 0)
         self.proxies: ProxyOptions = NO_PROXIES
         self.notices = notices = Notices(clock)
         self.descriptors = Descriptors(notices, limit=limits.descriptors, reserve=limits.reserved_descriptors)

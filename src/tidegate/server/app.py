@@ -180,6 +180,7 @@ class App:
             certificates=await asyncio.to_thread(user_certificates, self.loaded),
             hooks=login_hooks(self.loaded, self.provider, self.bus, hooked),
             locate=self.checks.locate,
+            spares=lambda: self.ledger.newcomers.spares,
             inspect=self.receivers.inspections.require if self.receivers.inspections.login else None,
         )
         await self._identity.open()

@@ -247,6 +247,30 @@ async def test_a_pool_that_closes_starts_nothing_more(stage: Stage) -> None:
     assert stage.entered.acquire(blocking=False) is False
 
 
+async def test_while_transfers_go_short_hashes_are_computed_one_at_a_time(stage: Stage) -> None:
+    sparing = True
+    pool = HashPool(workers=3, spares=lambda: sparing)
+    jobs = [asyncio.create_task(pool.run("", lambda n=n: stage.job(str(n)))) for n in range(6)]
+    await stage.wait_entered()
+    await turns()
+    assert not stage.entered.acquire(blocking=False)
+    jobs[1].cancel()  # who leaves makes no room
+    await turns()
+    stage.may_end.release()
+    await stage.wait_entered()
+    await turns()
+    assert not stage.entered.acquire(blocking=False)
+    sparing = False
+    stage.may_end.release()
+    for _ in range(3):
+        await stage.wait_entered()  # as many as there are threads
+    for _ in range(3):
+        stage.may_end.release()
+    done = await asyncio.gather(*jobs, return_exceptions=True)
+    assert [isinstance(one, BaseException) for one in done] == [number == 1 for number in range(6)]
+    await pool.close()
+
+
 async def test_budget_is_first_come_first_served_and_survives_leavers() -> None:
     budget = Budget(10)
     await budget.take(6)

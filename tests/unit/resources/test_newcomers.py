@@ -7,12 +7,23 @@ import asyncio
 import contextlib
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor, listen
-from tidegate.resources.newcomers import MAX_DEBT_SECONDS, SLICE_SECONDS, Mark, Newcomers
+from tidegate.resources.newcomers import (
+    FLOOR,
+    HOLD_SECONDS,
+    MAX_DEBT_SECONDS,
+    SHARE,
+    SLICE_SECONDS,
+    WINDOW_SECONDS,
+    Mark,
+    Newcomers,
+)
+from tidegate.resources.pressure import CROWDED, LOOK_SECONDS, Pressure
 
 SECONDS = 0.15
 """Processor time of a user for which a loop is watched."""
@@ -74,6 +85,124 @@ def test_debt_is_bounded_and_work_within_work_counts_once() -> None:
     assert newcomers.look(mark) == 0
     clock.now += 0.002
     assert newcomers.look(mark) > 0
+
+
+@pytest.mark.parametrize(
+    ("crowded", "transfers"),
+    [(True, True), (False, True), (True, False)],
+    ids=["host crowded", "host has time", "no transfer"],
+)
+def test_on_a_crowded_host_they_leave_the_processor_to_transfers(crowded: bool, transfers: bool) -> None:
+    clock, wall, strange, others = Clock(), Clock(), 0.0, 0.0
+    newcomers = Newcomers(clock, wall=wall, crowded=lambda: crowded, transfers=lambda: transfers)
+    mark, begun = Mark(), wall.now
+
+    def passes(seconds: float) -> None:
+        clock.now += seconds
+        wall.now += seconds
+
+    for turn in range(20_000):
+        if turn % 2:
+            passes(0.0003)  # a user's download
+            others += 0.0003
+        if newcomers.look(mark):
+            newcomers.begin()
+            passes(0.0005)
+            newcomers.end()
+            strange += 0.0005
+        wall.now += 0.00035
+    all_time = wall.now - begun
+    due = FLOOR + SHARE * others / all_time
+    if crowded and transfers:
+        assert strange / all_time == pytest.approx(due, rel=0.1)
+    else:
+        assert strange / all_time > 2 * due
+
+
+def test_who_transfers_nothing_any_more_holds_nobody_back() -> None:
+    clock, wall, open_files = Clock(), Clock(), 1
+    newcomers = Newcomers(clock, wall=wall, crowded=lambda: True, transfers=lambda: bool(open_files))
+    for _ in range(20):
+        clock.now += 0.001
+        wall.now += 0.01
+        assert newcomers.spares == newcomers.held_back
+    assert newcomers.spares
+    open_files = 0
+    wall.now += WINDOW_SECONDS
+    assert not newcomers.spares
+    open_files = 1
+    wall.now += HOLD_SECONDS
+    assert not newcomers.spares
+
+
+async def test_steps_of_a_task_are_charged_until_its_client_is_known() -> None:
+    clock, stranger = Clock(), True
+    newcomers = Newcomers(clock, crowded=lambda: False)
+
+    async def work(failing: bool) -> int:
+        nonlocal stranger
+        clock.now += 1
+        await asyncio.sleep(0)
+        clock.now += 2
+        stranger = False
+        try:
+            await asyncio.sleep(30 if failing else 0)
+        finally:
+            clock.now += 4
+        return 7
+
+    before = newcomers.strange_seconds
+    assert await newcomers.admitted(work(failing=False), lambda: stranger) == 7
+    assert newcomers.strange_seconds - before == 3
+    stranger = True
+    task = asyncio.create_task(newcomers.admitted(work(failing=True), lambda: stranger))
+    while stranger:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_work_waits_for_credit_and_leaves_nothing_if_nobody_wants_it_any_more() -> None:
+    clock, begun = Clock(), 0
+    newcomers = Newcomers(clock, crowded=lambda: False)
+
+    async def work() -> None:
+        nonlocal begun
+        begun += 1
+
+    for _ in range(2):
+        newcomers.later(lambda: clock.works(newcomers, SLICE_SECONDS))
+    tasks = [asyncio.create_task(newcomers.admitted(work(), lambda: True)) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert not begun
+    tasks[0].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert begun == 1
+
+
+def test_the_kernel_tells_how_crowded_a_host_is(tmp_path: Path) -> None:
+    wall, account = Clock(), tmp_path / "cpu"
+
+    def told(total: float) -> None:
+        account.write_text(f"some avg10=0.00 avg60=0.00 avg300=0.00 total={total * 1e6:.0f}\nfull total=0\n")
+
+    told(100)
+    pressure = Pressure(str(account), wall)
+    try:
+        assert not pressure()  # nothing to compare with
+        told(100 + LOOK_SECONDS * CROWDED * 1.1)
+        assert not pressure()  # too early to look again
+        wall.now += LOOK_SECONDS * 1.01
+        assert pressure()
+        wall.now += LOOK_SECONDS * 1.01
+        assert not pressure()
+        account.write_text("nonsense")
+        wall.now += LOOK_SECONDS * 1.01
+        assert not pressure()
+    finally:
+        pressure.close()
+    assert not Pressure(str(tmp_path / "absent"), wall)()
 
 
 async def test_input_of_strangers_waits_in_order_and_a_fault_stops_nobody(

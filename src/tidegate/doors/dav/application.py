@@ -77,6 +77,7 @@ class DavApplication:
             raise Rejected(405, "no such method here", headers=[(b"allow", reading.ALLOW)])
         method, intent = found
         client = await self._client(request)
+        request.exchange.proved()
         with self.clients.serving(client, request.exchange):
             await self._answer(request, client, method, intent)
 

@@ -13,6 +13,7 @@ from tidegate.cluster.registry import Activity
 from tidegate.doors.common.tls_stream import TlsFailed, TlsStream
 from tidegate.doors.common.turns import turns_of
 from tidegate.doors.ftp.wire.commands import Command, CommandReader, TooLong
+from tidegate.resources.newcomers import Newcomers
 
 MAX_WAITING: Final = 32
 """Commands that wait; a client that sends more is not read meanwhile."""
@@ -41,6 +42,7 @@ class Control(asyncio.Protocol):
         tls: the TLS of the connection; None in the clear.
         arrived: called when a command waits, or none will come any more; the door sets it.
         on_reply: called with each reply before it is sent; None is nobody.
+        newcomers: the account of work for the client until it has logged in; None from then on.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Control(asyncio.Protocol):
         "_ended",
         "_gone",
         "_held",
+        "_late",
         "_paused",
         "_reader",
         "_seconds",
@@ -59,6 +62,7 @@ class Control(asyncio.Protocol):
         "_transport",
         "_writable",
         "arrived",
+        "newcomers",
         "on_reply",
         "tls",
     )
@@ -75,6 +79,8 @@ class Control(asyncio.Protocol):
         self._gone: asyncio.Event | None = None
         self._writable: asyncio.Event | None = None  # while the client does not read
         self._held = b""
+        self._late = b""  # of a stranger, before TLS
+        self.newcomers: Newcomers | None = None
         self._paused = False
         self._clearing = False
         self._ended = False
@@ -125,8 +131,30 @@ class Control(asyncio.Protocol):
             self._cut_later(None)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes arrived."""
+        """Bytes arrived; those of strangers are looked at when they have credit."""
         self._activity.touch()
+        newcomers = self.newcomers
+        if newcomers is None:
+            self._look(data)
+        elif self._late or not newcomers.may_work:
+            if not self._late:
+                self._pause()
+                newcomers.later(self._look_late)
+            self._late += data
+        else:
+            newcomers.begin()
+            try:
+                self._look(data)
+            finally:
+                newcomers.end()
+
+    def _look_late(self) -> None:
+        data, self._late = self._late, b""
+        if data and self._transport is not None:
+            self._look(data)
+            self._resume()
+
+    def _look(self, data: bytes) -> None:
         turns = turns_of()
         turns.begin()
         try:
@@ -225,7 +253,7 @@ class Control(asyncio.Protocol):
                     self._fail(error)
             if self._ended:
                 self._wake()
-        if self._paused and not self._held:
+        if self._paused and not self._held and not self._late:
             self._paused = False
             if self._transport is not None:
                 self._transport.resume_reading()
@@ -240,7 +268,8 @@ class Control(asyncio.Protocol):
     @property
     def over(self) -> bool:
         """True if no command will come any more; what a turn had no time for still may."""
-        return self._ended and (not self._held or self._closing or self._transport is None)
+        nothing = not self._held and not self._late
+        return self._ended and (nothing or self._closing or self._transport is None)
 
     @property
     def waiting(self) -> bool:
@@ -295,7 +324,7 @@ class Control(asyncio.Protocol):
         """
         self._commands.clear()
         self._reader.clear()
-        self._held = b""
+        self._held = self._late = b""
         if reply:
             self.send_nowait(reply)
         self.tls = TlsStream(context, tickets=TICKETS)

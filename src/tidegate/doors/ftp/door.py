@@ -267,6 +267,7 @@ class FtpDoor:
             activity=activity,
         )
         visit.end = conversation.make_room
+        conversation.control.newcomers = visit.newcomers
         return conversation
 
     def _context(self, binding: FtpBinding) -> Callable[[], Awaitable[ssl.SSLContext]] | None:
@@ -305,7 +306,8 @@ class FtpDoor:
         """A part of a connection, up to where the client is idle, or the end and its record."""
         error, idle = "", False
         try:
-            idle = await work
+            newcomers = c.control.newcomers
+            idle = await (work if newcomers is None else newcomers.admitted(work, lambda: c.session is None))
             if idle:
                 self._open[c] = None
         except OSError as problem:

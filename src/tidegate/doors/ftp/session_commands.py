@@ -141,6 +141,7 @@ async def open_session(c: Conversation, principal: Principal) -> None:
         raise
     live.transfers = session.transfers
     c.live, c.session = live, session
+    c.control.newcomers = None
     c.handles = c.door.ledger.handles_of(principal.username)
     c.directory = session.start_directory
     c.names = AccountNames(principal)

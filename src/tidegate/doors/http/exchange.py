@@ -62,6 +62,7 @@ class Exchange:
         expects_continue: the client waits for ``100 Continue`` before it sends its body.
         keep_alive: the client wants to go on with the connection.
         on_response: called once when the answer is out.
+        proved: called when the application says who the client is.
 
     Attributes:
         disconnected: the client has gone.
@@ -86,6 +87,7 @@ class Exchange:
         "message_event",
         "more_body",
         "on_response",
+        "proved",
         "response_complete",
         "response_started",
     )
@@ -100,6 +102,7 @@ class Exchange:
         expects_continue: bool,
         keep_alive: bool,
         on_response: Callable[[], None],
+        proved: Callable[[], None],
     ) -> None:
         self._scope = scope
         self._transport = transport
@@ -114,6 +117,7 @@ class Exchange:
         self._left = 0
         self.message_event = asyncio.Event()
         self.on_response: Callable[[], None] = on_response
+        self.proved: Callable[[], None] = proved
         self.keep_alive = keep_alive
         self.more_body = True
         self.disconnected = False

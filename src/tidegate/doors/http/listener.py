@@ -37,6 +37,7 @@ from tidegate.model import http_scope
 from tidegate.model.proxies import NO_PROXIES, Ends, ProxyOptions
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor
+from tidegate.resources.newcomers import Charged, Newcomers
 
 MAX_REQUESTS: Final = 400
 """Requests of one binding under way; more are answered with 503."""
@@ -129,12 +130,17 @@ class Protocol(HttpToolsProtocol):
     _bare = 0
     _in_body = False
     heard = 0.0
+    _newcomers: Newcomers | None = None
+    """The account of work for the client, until an application says who it is."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """A client connected."""
         turns = turns_of(self.loop)
         self._unanswered: deque[Exchange] = deque()  # the first is being answered
-        reading = Reading(transport, turns)
+        self._reading = reading = Reading(transport, turns)
+        self._newcomers = self.visit.newcomers
+        if self._newcomers is not None:
+            reading.later = self._newcomers.later
         self._intake = Intake(reading, turns, INPUT_PIECE, self._take)
         super().connection_made(cast("asyncio.Transport", GatedTransport(transport, reading)))
         self.visit.end = lambda _rule: transport.abort()
@@ -155,8 +161,25 @@ class Protocol(HttpToolsProtocol):
             rest = self._lane
             self._past_parser(data[:rest])
             data = data[rest:]
-        if not self._intake.put(data):
+        newcomers = self._newcomers
+        if not self._intake.put(data, waits=newcomers is not None and not newcomers.may_work):
             self.transport.abort()
+
+    def _proved(self) -> None:
+        self._newcomers = None
+        self._reading.later = turns_of(self.loop).later
+
+    def _is_stranger(self) -> bool:
+        return self._newcomers is not None
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if self._newcomers is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        work = Charged(cycle.run_asgi(app), self._newcomers, self._is_stranger)
+        task: asyncio.Task[None] = self.loop.create_task(work)
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _past_parser(self, data: bytes) -> None:
         self._lane -= len(data)
@@ -165,6 +188,17 @@ class Protocol(HttpToolsProtocol):
             self.cycle.end()
 
     def _take(self, data: bytes) -> None:
+        newcomers = self._newcomers
+        if newcomers is None:
+            self._take_piece(data)
+            return
+        newcomers.begin()
+        try:
+            self._take_piece(data)
+        finally:
+            newcomers.end()
+
+    def _take_piece(self, data: bytes) -> None:
         """A head that has begun must end before the deadline, however it trickles in."""
         if self.transport.is_closing():
             self._intake.close()
@@ -287,11 +321,12 @@ class Protocol(HttpToolsProtocol):
             expects_continue=self.expect_100_continue,
             keep_alive=version != "1.0" and parser.should_keep_alive(),
             on_response=self.on_response_complete,
+            proved=self._proved,
         )
         self._unanswered.append(self.cycle)
         scope[http_scope.EXCHANGE] = self.cycle  # type: ignore[typeddict-unknown-key]
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, app)  # type: ignore[arg-type]
+            self._start_asgi_task(self.cycle, app)
         else:  # requests that come before the answers to those before them
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, app))  # type: ignore[arg-type]

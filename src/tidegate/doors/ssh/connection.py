@@ -33,6 +33,7 @@ from tidegate.doors.common.turns import turns_of
 from tidegate.doors.ssh.contracts import ConnectionOwner
 from tidegate.doors.ssh.packets import PacketConnection, acknowledge
 from tidegate.errors import OperatorError
+from tidegate.resources.newcomers import Charged
 from tidegate.vfs import eager
 
 WRITE_HIGH: Final = 512 * 1024
@@ -79,6 +80,7 @@ _EXPECTED: Final = {
         "_process_ext_info": ("self", "_pkttype", "_pktid", "packet"),
         "_process_kexinit": ("self", "_pkttype", "_pktid", "packet"),
         "_process_userauth_request": ("self", "_pkttype", "_pktid", "packet"),
+        "create_task": ("self", "coro", "task_logger"),
         "connection_made": ("self", "transport"),
         "data_received": ("self", "data", "datatype"),
         "pause_writing": ("self",),
@@ -214,6 +216,16 @@ class DoorConnection(PacketConnection):
         """True if strangers have had their share of the loop."""
         visit = self.door_visit
         return visit is not None and visit.newcomers is not None and not visit.newcomers.may_work
+
+    def create_task(self, coro: Any, task_logger: Any = None) -> asyncio.Task[None]:
+        """Before the login, asyncssh's tasks are work for a stranger too: key exchanges and credentials."""
+        newcomers = None if self._auth_complete or self.door_visit is None else self.door_visit.newcomers
+        if newcomers is not None and asyncio.iscoroutine(coro):
+            coro = Charged(coro, newcomers, self._is_stranger)
+        return super().create_task(coro, task_logger)
+
+    def _is_stranger(self) -> bool:
+        return not self._auth_complete
 
     async def send_userauth_success(self) -> None:
         """Somebody logged in: from here on they have their turns as everybody else."""

@@ -69,6 +69,9 @@ class _Exchange:
         self._step = 0
         self.code = 0
 
+    def proved(self) -> None:
+        """Nothing."""
+
     def abort(self) -> None:
         """End the connection."""
         self.disconnected = True

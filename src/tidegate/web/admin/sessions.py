@@ -167,6 +167,8 @@ async def find(
     if networks and networks.match(ip) is None:
         _log.info("page for administrator %r refused to %s: filters.allow_list", admin.username, ip)
         return None
+    if kind == KIND:
+        http_scope.proved(request.scope)
     if active and kind == KIND:
         row = await _used(services, row, ip)
     return SignedIn(admin, row, secret)

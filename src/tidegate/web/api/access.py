@@ -108,11 +108,11 @@ async def caller(request: Request) -> Caller:
     kind, _, credential = request.headers.get("authorization", "").partition(" ")
     try:
         if key := request.headers.get("x-sftpgo-api-key"):
-            return await _by_key(services, ip, key)
+            return _known(request, await _by_key(services, ip, key))
         if kind.lower() == "bearer" and credential:
-            return await _by_token(services, ip, credential.strip())
+            return _known(request, await _by_token(services, ip, credential.strip()))
         if services.htpasswd is not None and (given := basic_credentials(request)):
-            return await _by_file(request, services, ip, *given)
+            return _known(request, await _by_file(request, services, ip, *given))
     except Throttled:
         raise
     except LoginRefused as error:
@@ -120,6 +120,11 @@ async def caller(request: Request) -> Caller:
             raise HTTPException(503, "data provider unavailable") from None
         _log.info("request from %s refused: %s %r", ip, error.reason, error.username)
     raise unauthorised(basic=services.htpasswd is not None)
+
+
+def _known(request: Request, who: Caller) -> Caller:
+    http_scope.proved(request.scope)
+    return who
 
 
 async def _by_token(services: Services, ip: str, text: str) -> Caller:
