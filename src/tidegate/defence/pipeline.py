@@ -243,6 +243,11 @@ class Defence:
         self._told[refusal.rule] = now, 0
         self._turned(address, protocol, replace(refusal, unreported=kept_back))
 
+    @property
+    def untold(self) -> dict[str, int]:
+        """Refused requests by rule that have not been told of yet."""
+        return {rule: kept_back for rule, (_, kept_back) in self._told.items() if kept_back}
+
     # -- for administrators ----------------------------------------------------------------------------------
 
     def hosts(self) -> list[Host]:

@@ -157,6 +157,10 @@ class EventCounts:
             case QuotaWarning():
                 self.quota_marks[self._reasons.of(event.limit)] += 1
 
+    def rule_of(self, rule: str) -> str:
+        """The name by which refusals by a rule are counted."""
+        return self._rules.of(rule)
+
     def _transferred(self, event: Transferred) -> None:
         origin = event.origin
         storage = self._storages.of(event.storage)

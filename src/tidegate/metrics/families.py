@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -36,6 +37,7 @@ class Families:
         self._measures = measures
         self.sftpgo = sftpgo
         self._moved = {"in": 0.0, "out": 0.0}
+        self._refused: Counter[tuple[str, str]] = Counter()
 
     def collect(self, gauges: Gauges) -> list[Metric]:
         """Every family, as of now."""
@@ -54,6 +56,7 @@ class Families:
                     found.append(_family(name, one.text, "unknown", [({}, one.value)]))
         found += self._transfers(events, gauges)
         found += _logins(events)
+        found.append(self._refusals(events, gauges))
         found += _outside(measures)
         found += _state(gauges)
         return found
@@ -90,6 +93,27 @@ class Families:
             [({"operation": key[0], "storage": key[1]}, one) for key, one in events.operations.items()],
         )
 
+    def _refusals(self, events: EventCounts, gauges: Gauges) -> Metric:
+        """Each refusal, those that a flood has kept from being told too; never fewer than before."""
+        now: Counter[tuple[str, str]] = Counter()
+        for rule, number in gauges.untold.items():
+            now["connection", events.rule_of(rule)] += number
+        for key, one in events.refused.items():
+            now[key] += one.number
+        self._refused |= now
+        return _counter(
+            "tidegate_refusals_total",
+            "Refusals by the step that refused and the rule that decided.",
+            [
+                (
+                    {"step": key[0], "rule": key[1]},
+                    number,
+                    events.refused[key].last if key in events.refused else None,
+                )
+                for key, number in self._refused.items()
+            ],
+        )
+
     def _all_moved(self, events: EventCounts, gauges: Gauges) -> Mapping[str, float]:
         """Bytes by direction; never less than before, though ends are told after transfers have gone."""
         now = {name: float(gauges.in_flight.get(name, (0, 0))[1]) for name in self._moved}
@@ -110,11 +134,6 @@ def _logins(events: EventCounts) -> Iterator[Metric]:
         "tidegate_login_seconds",
         "Time that judging an accepted login took.",
         [({"method": method}, histogram) for method, histogram in events.login_seconds.items()],
-    )
-    yield _counter(
-        "tidegate_refusals_total",
-        "Refusals by the step that refused and the rule that decided.",
-        [({"step": key[0], "rule": key[1]}, one.number, one.last) for key, one in events.refused.items()],
     )
     for name, text, label, counts in (
         ("connections", "Connections that came.", "protocol", events.connections),
@@ -168,6 +187,11 @@ def _state(gauges: Gauges) -> Iterator[Metric]:
         ),
     ):
         yield _family(name, text, "gauge", rows("door", values))
+    yield _counter(
+        "tidegate_strangers_cpu_seconds_total",
+        "Processor time of the event loop for clients that had not logged in.",
+        [({}, gauges.strangers, None)],
+    )
     yield _counter(
         "tidegate_http_responses_total",
         "Answers by the class of their status code.",

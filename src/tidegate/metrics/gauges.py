@@ -52,6 +52,8 @@ class Gauges:
         queues: what waits, by the name of the queue.
         resources: what peers can use up.
         checks: health by the name of the check.
+        untold: refused connections and requests by rule that no event has told of yet.
+        strangers: processor seconds of the event loop for clients that had not logged in.
         certificates: expiry by the name of the certificate, seconds since the epoch.
     """
 
@@ -63,4 +65,6 @@ class Gauges:
     queues: Mapping[str, int] = field(default_factory=dict)
     resources: tuple[Resource, ...] = ()
     checks: Mapping[str, bool] = field(default_factory=dict)
+    untold: Mapping[str, int] = field(default_factory=dict)
+    strangers: float = 0.0
     certificates: Mapping[str, float] = field(default_factory=dict)

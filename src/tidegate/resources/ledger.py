@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,7 @@ class Ledger:
         connections: open connections of all doors but HTTP, and of each source.
         arrivals: those of SSH, FTP and doors of other packages that have not logged in.
         newcomers: what those who have not logged in take of the event loop.
+        untold: refused connections by rule of which no event has told, or not yet.
         entrance: says who may come in at all; set once, before doors open.
         early: bytes of uploads that wait for those before them, for storage that takes files in order; a
             quarter of what may be buffered.
@@ -52,6 +54,7 @@ class Ledger:
         self.arrivals: Arrivals[Any] = Arrivals()
         self.newcomers = Newcomers(transfers=lambda: self.handles.used > 0)
         self.proxies: ProxyOptions = NO_PROXIES
+        self.untold: Counter[str] = Counter()
         self.notices = notices = Notices(clock)
         self.descriptors = Descriptors(notices, limit=limits.descriptors, reserve=limits.reserved_descriptors)
         self.handles = Count(

@@ -120,6 +120,8 @@ class Monitor:
                 "logins": len(root.ledger.arrivals),
             },
             resources=self._resources(),
+            untold=root.ledger.untold + Counter(root.defence.defence.untold if root.defence else {}),
+            strangers=root.ledger.newcomers.strange_seconds,
             checks={name: one.state is not State.FAIL for name, one in self.checks.last.findings.items()},
             certificates=self._made.certificates,
         )

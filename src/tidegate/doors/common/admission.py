@@ -279,6 +279,9 @@ class Admission:
         last = self._reported.get(refusal.rule)
         if last is not None and now - last < REPORT_SECONDS:
             self._kept_back[refusal.rule] += 1
+            self._ledger.untold[refusal.rule] += 1
             return None
         self._reported[refusal.rule] = now
-        return replace(refusal, unreported=self._kept_back.pop(refusal.rule, 0))
+        unreported = self._kept_back.pop(refusal.rule, 0)
+        self._ledger.untold[refusal.rule] -= unreported
+        return replace(refusal, unreported=unreported)

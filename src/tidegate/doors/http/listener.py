@@ -491,13 +491,15 @@ class Listener(Server):
 
     def _turned(self, address: str, refusal: Refusal) -> None:
         reported = self.admission.worth_reporting(refusal, time.monotonic())
-        if reported is not None:
+        if reported is not None:  # no event tells of it
+            self._ledger.untold[reported.rule] += 1 + reported.unreported
             _log.warning("connection from %s refused: %s: %s", address, reported.rule, reported.text)
 
     def _accepted(self, sock: socket.socket, ends: Ends) -> None:
         visit = self.admission.enter(ends.remote[0], self.limits.admission, ends=ends)
         if isinstance(visit, Refusal):
             sock.close()
+            self._turned(ends.remote[0], visit)
             return
         task = asyncio.get_running_loop().create_task(self._begin(sock, visit), name="begin of HTTP")
         visit.end = lambda _rule: task.cancel()  # until there is a transport
