@@ -189,19 +189,16 @@ def test_the_kernel_tells_how_crowded_a_host_is(tmp_path: Path) -> None:
 
     told(100)
     pressure = Pressure(str(account), wall)
-    try:
-        assert not pressure()  # nothing to compare with
-        told(100 + LOOK_SECONDS * CROWDED * 1.1)
-        assert not pressure()  # too early to look again
-        wall.now += LOOK_SECONDS * 1.01
-        assert pressure()
-        wall.now += LOOK_SECONDS * 1.01
-        assert not pressure()
-        account.write_text("nonsense")
-        wall.now += LOOK_SECONDS * 1.01
-        assert not pressure()
-    finally:
-        pressure.close()
+    assert not pressure()  # nothing to compare with
+    told(100 + LOOK_SECONDS * CROWDED * 1.1)
+    assert not pressure()  # too early to look again
+    wall.now += LOOK_SECONDS * 1.01
+    assert pressure()
+    wall.now += LOOK_SECONDS * 1.01
+    assert not pressure()
+    account.write_text("nonsense")
+    wall.now += LOOK_SECONDS * 1.01
+    assert not pressure()
     assert not Pressure(str(tmp_path / "absent"), wall)()
 
 
