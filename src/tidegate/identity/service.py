@@ -101,6 +101,7 @@ class IdentityOptions:
         guesses: most wrong passwords that are borne.
         totp: name, issuer and algorithm of each kind of one-time codes.
         delays: see `LoginDelays`.
+        spares: see `HashPool`.
         home_refused: the reason why nobody may have a directory as a home; asked where a group gives it.
     """
 
@@ -117,6 +118,7 @@ class IdentityOptions:
     totp: tuple[tuple[str, str, str], ...] = ()
     delays: LoginDelays = field(default_factory=LoginDelays)
     home_refused: Callable[[str], str | None] | None = None
+    spares: Callable[[], bool] = lambda: False
 
 
 _DELAYED: Final = frozenset(("password", KEYBOARD))
@@ -140,7 +142,6 @@ class Identity:
         inspect: asked when nothing else refuses a login; raises `Denied` if it does.
         check: checks one password against one hash; replaced in tests that count.
         locate: looks up the location of an address, for accounts with rules on that.
-        spares: see `HashPool`.
 
     Attributes:
         certificates: judges certificates of users; replaced by a reload of the configuration.
@@ -162,7 +163,6 @@ class Identity:
         inspect: Callable[[InspectedAct], Awaitable[None]] | None = None,
         check: Check = check,
         locate: Locate = nowhere,
-        spares: Callable[[], bool] = lambda: False,
     ) -> None:
         self._locate = locate
         self._options = options or IdentityOptions()
@@ -176,7 +176,9 @@ class Identity:
         self.throttle = LoginThrottle(guesses=self._options.guesses)
         self._inspect = inspect
         self._pool = HashPool(
-            workers=self._options.hash_workers, max_waiting=self._options.max_waiting, spares=spares
+            workers=self._options.hash_workers,
+            max_waiting=self._options.max_waiting,
+            spares=self._options.spares,
         )
         entries = MAX_ENTRIES if self._options.password_caching else 0
         self._cache = VerifiedCache(monotonic, max_entries=entries, ttl_seconds=self._options.cache_seconds)

@@ -174,13 +174,12 @@ class App:
             log.info("%s", line)
         self._identity = Identity(
             self.provider,
-            identity_options(self.loaded),
+            identity_options(self.loaded, self.ledger),
             authenticators=await authenticators(self.loaded, self.bus),
             seals=sealing(self.loaded),
             certificates=await asyncio.to_thread(user_certificates, self.loaded),
             hooks=login_hooks(self.loaded, self.provider, self.bus, hooked),
             locate=self.checks.locate,
-            spares=lambda: self.ledger.newcomers.spares,
             inspect=self.receivers.inspections.require if self.receivers.inspections.login else None,
         )
         await self._identity.open()

@@ -26,7 +26,7 @@ from tidegate.identity.service import IdentityOptions, LoginDelays
 from tidegate.identity.throttle import GuessLimits
 from tidegate.model import StorageConfig
 from tidegate.model.sealing import SealsSecrets
-from tidegate.resources import LimitSettings, StartupLimits
+from tidegate.resources import Ledger, LimitSettings, StartupLimits
 from tidegate.server.secrets import sealing
 from tidegate.store.options import SYSTEM_AUTHORITIES, ProviderOptions
 from tidegate.vfs.usage.lease import server_name
@@ -168,7 +168,7 @@ def record_rules(loaded: Loaded) -> Rules:
     )
 
 
-def identity_options(loaded: Loaded) -> IdentityOptions:
+def identity_options(loaded: Loaded, ledger: Ledger) -> IdentityOptions:
     """Options of checking logins."""
     provider = loaded.settings.data_provider
     return IdentityOptions(
@@ -180,6 +180,7 @@ def identity_options(loaded: Loaded) -> IdentityOptions:
             never_given, base=provider.users_base_dir, server_dir=str(loaded.config_dir.absolute())
         ),
         delays=login_delays(loaded),
+        spares=lambda: ledger.newcomers.spares,
         guesses=GuessLimits(
             loaded.settings.identity.guesses_per_user, loaded.settings.identity.guesses_per_address
         ),
