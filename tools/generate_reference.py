@@ -22,7 +22,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools import reference_inside as inside
-from tools import reference_metrics, rooms
+from tools import reference_metrics, reference_move, rooms
 
 from tidegate.cli.main import app
 from tidegate.config.formats import PARSERS
@@ -326,6 +326,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "permissions.md": lambda: HEAD + inside.permissions(),
     "metrics.md": lambda: HEAD + reference_metrics.page(),
     "events.md": lambda: HEAD + inside.events(),
+    "sftpgo-fields.md": lambda: HEAD + reference_move.page(),
 }
 
 

@@ -286,7 +286,9 @@ class _Reader:
             if index < 0 or key not in self._group:
                 continue
             mover = self._work.mover
-            if key == "groups" and mover is not None and mover.flattens:
+            if mover is not None and (
+                (key == "groups" and mover.flattens) or mover.leaves_out(key, document)
+            ):
                 continue
             try:
                 yield self._record(key, index, document)

@@ -423,7 +423,7 @@ async def test_notes_are_grouped_and_what_restricts_is_never_cut() -> None:
     users += [person(f"z{n}", filters={"data_transfer_limits": [{"sources": ["::/0"]}]}) for n in range(1200)]
     moved = await move({"users": users, "version": 17})
 
-    assert "1500 users (u0, u1, u2, and 1497 more): filters.web_client: no web client" in moved.notes
+    assert "1500 users (u0, u1, u2, and 1497 more): filters.web_client: mfa-disabled holds" in moved.notes
     assert sum("comes in disabled" in note for note in moved.report.notes) == 1200
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tidegate.accounts.names import fold_name
 from tidegate.accounts.rules import Rules
+from tidegate.errors import BadRecord
 from tidegate.store import versions
+from tidegate.store.document_keys import refuse_deep
 from tidegate.store.legacy import table
 from tidegate.store.legacy.account import Judged, codes_lost, convert_user, keep_recovery_codes
 from tidegate.store.legacy.credentials import adopt_credentials
@@ -18,7 +21,7 @@ from tidegate.store.legacy.era import Era, era_of
 from tidegate.store.legacy.groups import resolve
 from tidegate.store.legacy.kept_groups import KeptGroups
 from tidegate.store.legacy.remarks import Remark, Remarks, Subject, Weight, log
-from tidegate.store.legacy.secretbox import open_record
+from tidegate.store.legacy.secretbox import open_record, without_sealed
 from tidegate.store.legacy.table import asks
 
 Document = dict[str, Any]
@@ -38,6 +41,9 @@ NAME_KEYS: Final = {
     "event_rules": "name",
     "ip_lists": "ipornet",
 }
+
+
+_SEALED: Final = "is encrypted under a master key of SFTPGo's and empty now: set it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +121,10 @@ class Survey:
         if section == "roles" and isinstance(document.get("name"), str):
             self.facts.roles.add(document["name"])
         if section == "groups" and isinstance(document.get("name"), str):
-            self.facts.groups[document["name"]] = document
+            with suppress(BadRecord):  # told when it is read
+                refuse_deep(document, "")
+                open_record(document)
+                self.facts.groups[document["name"]] = document
         if section == "users" and "tally" in document:
             self.facts.ours = True  # dumps of ours before they said so
         path = document.get("mapped_path")
@@ -141,7 +150,7 @@ def record_name(section: str, document: object) -> str:
     if not isinstance(document, dict):
         return ""
     name = document.get(NAME_KEYS[section])
-    if section == "ip_lists" and isinstance(name, str):  # a network may be in each list
+    if section == "ip_lists" and isinstance(name, str) and name:  # a network may be in each list
         return f"{document.get('type')}/{name}"
     if section == "folders" and not name and isinstance(document.get("mapped_path"), str):
         name = versions.folder_name(document["mapped_path"])
@@ -188,6 +197,15 @@ class Mover:
             else:
                 self._remarks.note(subject, "", f"{_counted(value)}{row.todo}{_named(value)}", Weight.RENAMED)
 
+    def leaves_out(self, section: str, document: object) -> bool:
+        """True for a record without a name, as SFTPGo's dumps of bolt have among roles and lists."""
+        if section not in ("roles", "ip_lists") or not isinstance(document, dict):
+            return False
+        if record_name(section, document) or not isinstance(document.get(NAME_KEYS[section], ""), str):
+            return False
+        self._remarks.note(Subject(section), "", "without a name, as dumps of bolt hold some: left out")
+        return True
+
     def record(self, section: str, index: int, document: Document) -> Document:
         """One record in the words of today; a copy that may be changed.
 
@@ -227,6 +245,9 @@ class Mover:
             rows = table.EVENT_ACTIONS if section == "event_actions" else table.EVENT_RULES
             for key, value in document.items():
                 judged.by_row(key, rows.get(key), value)
+            lost: list[str] = []
+            document["options"] = without_sealed(document.get("options"), lost)
+            judged.closes += [(f"options.{place}", _SEALED) for place in lost]
         if adopted:
             judged.notes.append(("filesystem.gcsconfig.credentials", f"come from {adopted}"))
         if subject.here:

@@ -21,8 +21,10 @@ from tidegate.policy.second_factor import HELD
 STATUS: Final = "Secretbox"
 MAX_PAYLOAD_CHARS: Final = 128 * 1024
 """Longest payload that is opened; credentials of Google have some 3,000."""
-_HOLDERS: Final = ("filesystem", "virtual_folders")
+_HOLDERS: Final = ("filesystem", "virtual_folders", "options")
 """Parts of a record that may hold secrets, besides those of its filters."""
+_READABLE: Final = (None, "", "Plain", "Redacted")
+"""`status` of a secret that nobody has encrypted, or that is not there."""
 _SIGMA: Final = struct.unpack("<4I", b"expand 32-byte k")
 _MASK: Final = 0xFFFFFFFF
 _ROUNDS: Final = (
@@ -34,11 +36,36 @@ _ROUNDS: Final = (
 
 def open_record(document: dict[str, Any]) -> None:
     """Put the secrets of a record's document in plain text, in place; elsewhere records have none."""
-    for holder, names in ((document, _HOLDERS), (document.get("filters"), HELD)):
+    for holder, names in (
+        (document, _HOLDERS),
+        (document.get("user_settings"), _HOLDERS),
+        (document.get("filters"), HELD),
+    ):
         if isinstance(holder, dict):
             for name in names:
                 if holder.get(name):
                     holder[name] = opened_secrets(holder[name])
+
+
+def without_sealed(value: Any, lost: list[str], place: str = "") -> Any:
+    """A copy of a document without the secrets that somebody else has encrypted.
+
+    Args:
+        value: the document, what can be opened being open.
+        lost: gets the place of each that is taken out.
+        place: of `value`.
+    """
+    if isinstance(value, dict):
+        if isinstance(value.get("payload"), str) and value.get("status") not in _READABLE:
+            lost.append(place)
+            return ""
+        return {
+            name: without_sealed(inner, lost, f"{place}.{name}" if place else name)
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [without_sealed(inner, lost, f"{place}[{index}]") for index, inner in enumerate(value)]
+    return value
 
 
 def opened_secrets(value: Any) -> Any:

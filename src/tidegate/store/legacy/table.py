@@ -59,7 +59,10 @@ def _restricts(text: str, since: str, todo: str) -> dict[str, Row]:
     return _rows(text, since, Fate.RESTRICTS, todo)
 
 
-_STORAGE = "S3, Google and Azure come over; other storage that is not local disk cannot be reached"
+_STORAGE = (
+    "S3, Google, Azure and SFTP servers come over; files that SFTPGo has encrypted, and other storage, "
+    "cannot be reached"
+)
 
 USERS: Final = {
     **_rows(
@@ -99,7 +102,11 @@ FILTERS: Final = {
     **_harmless("tls_certs", "2.6", "certificates log in by the name in them, not by being listed"),
     **_rows("hooks", "2.0"),
     **_rows("check_password_disabled", "1.2"),
-    **_harmless("web_client", "2.1", "no web client in this version"),
+    **_harmless(
+        "web_client",
+        "2.1",
+        "mfa-disabled holds for the REST API; the rest speaks of web pages for users, which are not here",
+    ),
     **_harmless("user_type", "2.2", "a remark of SFTPGo's plugins"),
     **_restricts(
         "data_transfer_limits", "2.2", "transfer limits by network: set limits of the account itself"
@@ -109,10 +116,11 @@ FILTERS: Final = {
     **_converted("totp_config", "2.2", _TWO_FACTOR),
     **_converted("recovery_codes", "2.2", "those in plain text become hashes, others go"),
     **_rows("ftp_security", "2.3"),
-    **_restricts("is_anonymous", "2.4", "anonymous users exist for FTP and WebDAV only; SSH refused them"),
+    **_restricts("is_anonymous", "2.4", "logins without a password: give the account one, then enable it"),
     **_harmless("default_shares_expiration max_shares_expiration", "2.4", "no shares in this version"),
-    **_harmless("additional_emails", "2.6", "no mail in this version"),
-    **_harmless("custom1 custom_placeholders", "2.7", "placeholders of groups"),
+    **_harmless("additional_emails", "2.6", "mail of event rules goes to `email` alone"),
+    **_rows("custom_placeholders", "2.7"),
+    **_harmless("custom1", "2.7", "`custom_placeholders` is what counts"),
 }
 """Keys of `filters`; one that is not here is taken for a restriction."""
 
