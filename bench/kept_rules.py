@@ -17,6 +17,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bench.clients import finish, make_key, sftp, sftp_process
@@ -25,8 +26,8 @@ from bench.report import interpreter_ms
 from bench.rows import Plan, prepare
 from bench.servers import HERE, Server, Tidegate, free_port
 
-CLIENTS = 4
-"""Clients at once of the row that says so."""
+CLIENTS = (1, 8, 32)
+"""Clients at once: what a server takes is what many get together; one waits for the disk after each file."""
 DELIVERY_SECONDS = 120.0
 
 
@@ -91,6 +92,7 @@ def timed(server: Server, receiver: Receiver, files: int, work: Callable[[], Non
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.kept_rules", description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS, help="at once, a row each")
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--mib", type=int, default=512, help="of the large file")
     parser.add_argument("--driver", default="sqlite", help="of the data provider: sqlite or bolt")
@@ -122,31 +124,23 @@ def main() -> None:
                 name = f"{server.name.replace(' ', '-')}-{turn}"
                 many, big = files / "small", files / "big"
 
-                def one(server: Server = server, name: str = name, many: Path = many) -> None:
-                    sftp(server, f"put -r {many} {server.remote('in')}/{name}")
-
-                def several(server: Server = server, name: str = name, many: Path = many) -> None:
+                def small(clients: int, server: Server = server, name: str = name, many: Path = many) -> None:
                     for process in [
-                        sftp_process(server, f"put -r {many} {server.remote('in')}/{name}-{index}")
-                        for index in range(CLIENTS)
+                        sftp_process(server, f"put -r {many} {server.remote('in')}/{name}-{clients}-{index}")
+                        for index in range(clients)
                     ]:
                         finish(process)
 
                 def large(server: Server = server, big: Path = big) -> None:
                     sftp(server, f"put {big} {server.remote('in/big')}")
 
-                rows: list[tuple[str, int, int, Callable[[], None]]] = [
-                    ("small files", chosen.files, chosen.files, one),
-                    (
-                        f"small files, {CLIENTS} clients",
-                        chosen.files * CLIENTS,
-                        chosen.files * CLIENTS,
-                        several,
-                    ),
-                    ("large file", 1, 1, large),
+                rows: list[tuple[str, int, Callable[[], None]]] = [
+                    (f"small files, {count} clients", chosen.files * count, partial(small, count))
+                    for count in chosen.clients
                 ]
-                for row, count, told, work in rows:
-                    wall, cpu = timed(server, receiver, told, work)
+                rows.append(("large file", 1, large))
+                for row, count, work in rows:
+                    wall, cpu = timed(server, receiver, count, work)
                     figures.setdefault((row, server.name), []).append((wall * 1e3 / count, cpu * 1e3 / count))
         for row in dict.fromkeys(row for row, _ in figures):
             medians = {}

@@ -153,7 +153,7 @@ class MemoryFile:
         await self.session.pass_gate("close", self.path)
         self._close()
 
-    def close_nowait(self, later: object = None) -> bool:
+    def close_nowait(self, later: object = None, stored: object = None) -> bool:
         if not self.session.at_once("close", self.path):
             return False
         self._close()

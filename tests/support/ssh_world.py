@@ -186,7 +186,7 @@ class MemoryFile:
         if self.writable:
             self.session.files[self.path] = bytes(self.content)
 
-    def close_nowait(self, later: object = None) -> bool:
+    def close_nowait(self, later: object = None, stored: object = None) -> bool:
         return False
 
     async def abort(self) -> None:

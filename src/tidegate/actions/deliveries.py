@@ -67,14 +67,31 @@ class DeliveryTiming:
     last_delay: float = LAST_DELAY
 
 
-@dataclass(slots=True, eq=False)
 class _Job:
-    """One rule on one event, under way."""
+    """One rule on one event, under way.
 
-    row: Delivery
-    facts: Facts
-    rule: Rule
-    task: asyncio.Task[RuleResult] | None = None
+    Attributes:
+        created_at: milliseconds since the epoch.
+        done: keys of the steps that earlier tries have done.
+        task: its run.
+    """
+
+    __slots__ = ("_row", "created_at", "done", "facts", "rule", "task")
+
+    def __init__(self, facts: Facts, rule: Rule, created_at: int, row: Delivery | None = None) -> None:
+        self.facts = facts
+        self.rule = rule
+        self.created_at = created_at
+        self.done: tuple[str, ...] = () if row is None else row.done
+        self.task: asyncio.Task[RuleResult] | None = None
+        self._row = row
+
+    @property
+    def row(self) -> Delivery:
+        """Its row, made when it is needed: what works at once has none, and making one costs as much."""
+        if self._row is None:
+            self._row = _row_of(self.rule, self.facts, self.created_at)
+        return self._row
 
 
 class RulesSink:
@@ -165,7 +182,7 @@ class RulesSink:
             if not job.task.done():
                 slow.append(job)
                 rows.append(self._claimed(job.row))
-            elif (row := self._after(job.row, _result(job.task))) is not None:
+            elif not (result := _result(job.task)).ok and (row := self._after(job.row, result)) is not None:
                 rows.append(row)
         for job in rest:
             until = self._paused.get(job.rule.name, (0, 0.0))[1]
@@ -181,24 +198,19 @@ class RulesSink:
             return []
         found: list[_Job] = []
         now = self._clock()
+        created_at = now_ms(self._clock)
         for facts in facts_of(kept.event, event_id):
             for rule in self._active.book.later(facts):
                 if rule.muted_until > now:
                     log.info("rule %s is muted: %s is not told", rule.name, facts.id)
                     continue
-                own = replace(facts, id=facts.id if facts.event[:6] != "first-" else f"{facts.id}-first")
-                found.append(_Job(self.row_of(rule, own), own, rule))
+                own = replace(facts, id=f"{facts.id}-first") if facts.event[:6] == "first-" else facts
+                found.append(_Job(own, rule, created_at))
         return found
 
     def row_of(self, rule: Rule, facts: Facts) -> Delivery:
-        """The row of a rule on an event, should it need one."""
-        mark = hashlib.sha256(f"{rule.name}\0{facts.event}".encode()).hexdigest()[:8]
-        return Delivery(
-            id=f"{facts.id}-{mark}",
-            rule=rule.name,
-            facts=encode_facts(facts),
-            created_at=now_ms(self._clock),
-        )
+        """The row of a rule on an event."""
+        return _row_of(rule, facts, now_ms(self._clock))
 
     # -- running --------------------------------------------------------------------------------------------
 
@@ -214,13 +226,12 @@ class RulesSink:
         return result
 
     async def _try_once(self, job: _Job) -> RuleResult:
-        row = job.row
-        age = self._clock() - row.created_at / 1000
+        age = self._clock() - job.created_at / 1000
         return await self._runner.run(
             job.rule,
             job.facts,
             job.rule.later_steps(job.facts.event),
-            done=row.done,
+            done=job.done,
             last=age >= self._timing.give_up_seconds,
         )
 
@@ -341,7 +352,7 @@ class RulesSink:
         if rule.muted_until > self._clock():
             await self._store.settle([], [replace(row, due=int(rule.muted_until * 1000))])
             return
-        job = _Job(row, facts, rule)
+        job = _Job(facts, rule, row.created_at, row)
         job.task = asyncio.create_task(self._run(job), name=f"event rule {rule.name}")
         self._follow(job)
 
@@ -354,8 +365,7 @@ class RulesSink:
                 except ProviderError as error:
                     log.warning("claims of event rules cannot be kept up: %s", error)
 
-    # -- the end
-    # -----------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------
 
     async def close(self) -> None:
         """Let rules that run end, for `CLOSE_SECONDS`; what does not comes again."""
@@ -374,6 +384,11 @@ class RulesSink:
         with contextlib.suppress(ProviderError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._store.release(self._server)
+
+
+def _row_of(rule: Rule, facts: Facts, created_at: int) -> Delivery:
+    mark = hashlib.sha256(f"{rule.name}\0{facts.event}".encode()).hexdigest()[:8]
+    return Delivery(id=f"{facts.id}-{mark}", rule=rule.name, facts=encode_facts(facts), created_at=created_at)
 
 
 def _result(task: asyncio.Task[RuleResult]) -> RuleResult:

@@ -99,7 +99,8 @@ class Runner:
             return RuleResult()
         finished = list(done)
         kept = [one.removeprefix(_REPORT).partition("\n") for one in done if one.startswith(_REPORT)]
-        facts = replace(facts, reports=tuple((name, text) for name, _, text in kept))
+        if kept:
+            facts = replace(facts, reports=tuple((name, text) for name, _, text in kept))
         failed: list[tuple[Step, Outcome]] = []
         for key, step in enumerate(steps):
             if step.failure or str(key) in done:

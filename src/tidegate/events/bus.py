@@ -122,6 +122,16 @@ class Bus:
         if outbox is not None and (wanted := [event for event in events if outbox.wants(event)]):
             await asyncio.gather(*map(outbox.keep, wanted))
 
+    def record_nowait(self, event: Event) -> asyncio.Future[None] | None:
+        """As `record` of one event; the future ends when it is stored, None if no kept sink wants it.
+
+        Its exception is `ProviderUnavailable`: the event is not stored yet, and nobody should be told.
+        """
+        for queue in self._takers.get(type(event)) or self._find_takers(type(event)):
+            queue.put(event)
+        outbox = self._outbox
+        return outbox.keep_nowait(event) if outbox is not None and outbox.wants(event) else None
+
     def _find_takers(self, kind: type) -> tuple[_AnyQueue, ...]:
         """The queues of the sinks that take a kind of event; kept, because each act asks."""
         found = tuple(queue for queue in self._queues if queue.kinds is None or issubclass(kind, queue.kinds))

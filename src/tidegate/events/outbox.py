@@ -164,11 +164,15 @@ class Outbox:
             ProviderUnavailable: it is not stored yet. It will be, if the provider answers before the process
                 ends.
         """
-        try:
-            async with asyncio.timeout(self._timing.record_seconds):
-                await asyncio.shield(self.put(event))
-        except TimeoutError:
-            raise ProviderUnavailable from None
+        await asyncio.shield(self.keep_nowait(event))
+
+    def keep_nowait(self, event: Event) -> asyncio.Future[None]:
+        """As `keep`: the future ends when the event is stored, or with its exception."""
+        done = self.put(event)
+        if not done.done():
+            timer = done.get_loop().call_later(self._timing.record_seconds, _late, done)
+            done.add_done_callback(lambda _: timer.cancel())
+        return done
 
     async def _write(self) -> None:
         delay = 0.0
@@ -319,6 +323,11 @@ class Outbox:
             except Exception:
                 log.exception("a kept sink could not be closed")
         self._open = []
+
+
+def _late(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_exception(ProviderUnavailable())
 
 
 def _said(error: Exception) -> str:

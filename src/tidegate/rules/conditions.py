@@ -74,6 +74,16 @@ class Condition:
             return f"{facts.size} bytes are more than max_size {self.max_size}"
         return ""
 
+    @property
+    def wholly(self) -> frozenset[str]:
+        """Names of the file events of which it wants every complete one."""
+        asks = (
+            self.names or self.paths or self.protocols or self.objects or self.min_size or self.max_size
+        )  # groups and roles are asked about later
+        if self.trigger is not Trigger.FILE or asks or self.nobody:
+            return frozenset()
+        return self.events if not self.statuses or OK in self.statuses else frozenset()
+
     def account_refusal(self, groups: Sequence[str], role: str) -> str:
         """The first part about the account that does not hold, in words; empty if all do."""
         if self.groups and not any(any_matches(self.groups, name) for name in groups):

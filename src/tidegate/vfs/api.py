@@ -10,6 +10,7 @@ Long, because it is the whole contract, and most of it is docstrings.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
@@ -160,12 +161,19 @@ class File(Protocol):
         """The client closed the file: publish an upload, settle quota, log the transfer."""
         ...
 
-    def close_nowait(self, later: list[Callable[[], object]] | None = None) -> bool:
+    def close_nowait(
+        self,
+        later: list[Callable[[], object]] | None = None,
+        stored: list[asyncio.Future[None]] | None = None,
+    ) -> bool:
         """`close`, if all went well and nothing has to be waited for; False means nothing happened.
 
         Args:
             later: gets what an answer to the client need not wait for; the caller calls it in this turn of
                 the loop.
+            stored: gets a future if the end of an upload is kept: the client is told when it has a result,
+                and that the act failed if it has an exception (`ProviderUnavailable`). Without a list such an
+                end is left to `close`.
         """
         ...
 

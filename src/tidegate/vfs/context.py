@@ -129,6 +129,10 @@ class Kept(Protocol):
         """
         ...
 
+    def record_nowait(self, event: Event) -> asyncio.Future[None] | None:
+        """As `record`; the future ends when the event is stored, None if it is not one of those."""
+        ...
+
 
 class OpenFile(Protocol):
     """An open file, as the session uses it."""

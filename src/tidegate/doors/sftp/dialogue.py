@@ -45,7 +45,7 @@ from tidegate.doors.sftp.wire import replies
 from tidegate.doors.sftp.wire import requests as r
 from tidegate.doors.sftp.wire.decoding import decode, decode_init
 from tidegate.doors.sftp.work import Work
-from tidegate.errors import ProtocolViolation, TidegateError, Unsupported
+from tidegate.errors import ProtocolViolation, ProviderUnavailable, TidegateError, Unsupported
 from tidegate.resources.count import Share
 from tidegate.vfs.api import Session
 
@@ -116,7 +116,9 @@ class SftpDialogue:
         self._session = session
         self._handles = HandleTable(limits.handles, handles)
         self._later: list[Callable[[], object]] = []
-        self._verbs = Verbs(session, self._handles, Longnames(names), self._later, target_first=target_first)
+        self._verbs = Verbs(
+            session, self._handles, Longnames(names), self._later, self._postpone, target_first=target_first
+        )
         self._quick = self._verbs.quick_table()
         bounds = Bounds(c.ADVERTISED_PACKET_BYTES, limits.read_bytes, limits.handles)
         self._table = self._verbs.table() | Extensions(session, self._verbs, names, bounds).table()
@@ -244,8 +246,9 @@ class SftpDialogue:
             if not self._unfinished:
                 quick = self._quick.get(kind)
                 if quick is not None and (reply := quick(rid, request)) is not None:
-                    self._transport.send(reply)
-                    self._work.look_idle()
+                    if reply:
+                        self._transport.send(reply)
+                        self._work.look_idle()
                     return
             handler = self._table.get(type(request))
             if handler is None:
@@ -262,6 +265,22 @@ class SftpDialogue:
             self._work.look_idle()  # a CLOSE that failed has closed all the same
             return
         self._schedule.add(Job(rid, handler, request, targets, end - position + _QUEUED_OVERHEAD_BYTES))
+
+    def _postpone(self, rid: int, stored: asyncio.Future[None], request: r.Close, target: OpenFile) -> None:
+        """Answer a CLOSE when its event is stored. The file is closed already, so nothing waits for it."""
+        self._work.begin(_QUEUED_OVERHEAD_BYTES)
+
+        def answer(stored: asyncio.Future[None]) -> None:
+            error = ProviderUnavailable() if stored.cancelled() else stored.exception()
+            if not self._work.gone:
+                if error is None:
+                    self._transport.send(replies.status_ok(rid))
+                else:
+                    assert isinstance(error, Exception)
+                    self._fail(rid, error, request, (target,))
+            self._work.settle(_QUEUED_OVERHEAD_BYTES)
+
+        stored.add_done_callback(answer)
 
     def _greet(self, kind: int, body: bytes) -> None:
         if kind != c.INIT:

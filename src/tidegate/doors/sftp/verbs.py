@@ -36,7 +36,11 @@ Handler = Callable[[int, Any, tuple[OpenFile | Listing, ...]], Awaitable[bytes]]
 """Takes the request id, the request and what its handles stand for; returns the reply packet."""
 
 QuickHandler = Callable[[int, Any], bytes | None]
-"""As `Handler`, at once; None means that nothing happened and the `Handler` has to be run."""
+"""As `Handler`, at once; None means that nothing happened and the `Handler` has to be run, an empty reply
+that it follows (`Postpone`)."""
+
+Postpone = Callable[[int, asyncio.Future[None], r.Close, OpenFile], None]
+"""Has a CLOSE answered when a future ends: well, or as failed with its exception."""
 
 _WRITE_IMPLIED: Final = c.FLAG_APPEND | c.FLAG_CREATE | c.FLAG_TRUNCATE
 
@@ -91,6 +95,7 @@ class Verbs:
         longnames: formats listings.
         target_first: the order in which this client sends the arguments of SYMLINK (see `order`).
         later: gets what need not come before an answer (`dialogue`).
+        postpone: answers what has to be stored first.
     """
 
     def __init__(
@@ -99,6 +104,7 @@ class Verbs:
         handles: HandleTable,
         longnames: Longnames,
         later: list[Callable[[], object]],
+        postpone: Postpone,
         *,
         target_first: bool = True,
     ) -> None:
@@ -106,6 +112,7 @@ class Verbs:
         self._handles = handles
         self._longnames = longnames
         self._later = later
+        self._postpone = postpone
         self._target_first = target_first
         self._most_names = most_bytes(session.peer.client_version)
         self.refuse_opens = False
@@ -180,8 +187,9 @@ class Verbs:
         entry = files.get(key)
         if entry is None or entry.operations:
             return None
+        stored: list[asyncio.Future[None]] = []
         try:
-            if not entry.file.close_nowait(self._later):
+            if not entry.file.close_nowait(self._later, stored):
                 return None
         except TidegateError:
             del files[key]
@@ -189,6 +197,9 @@ class Verbs:
             raise
         del files[key]
         self._later.append(self._handles.settle)
+        if stored:
+            self._postpone(rid, stored[0], q, entry)
+            return b""
         return replies.status_ok(rid)
 
     async def close(self, rid: int, _: r.Close, targets: tuple[OpenFile | Listing, ...]) -> bytes:

@@ -576,11 +576,15 @@ class File:
             outcome = Outcome.DROP if rejected(failure) else Outcome.KEEP
         await carry(self._context, self._end(outcome, failure))
 
-    def close_nowait(self, later: list[Callable[[], object]] | None = None) -> bool:
+    def close_nowait(
+        self,
+        later: list[Callable[[], object]] | None = None,
+        stored: list[asyncio.Future[None]] | None = None,
+    ) -> bool:
         """`close`, if all went well and nothing has to be waited for; False means nothing happened.
 
         Args:
-            later: see `vfs.api.File.close_nowait`.
+            later: see `vfs.api.File.close_nowait`; stored likewise.
 
         Raises:
             InvalidHandle: the file is closed.
@@ -591,7 +595,7 @@ class File:
         close, upload = self._close, self._upload
         context = self._context
         if (
-            context.inspects_uploads or self._end_is_kept()
+            context.inspects_uploads or (stored is None and self._end_is_kept())
             if upload is not None
             else context.kept is not None and context.kept.downloads
         ):
@@ -609,6 +613,15 @@ class File:
             except TidegateError as error:
                 failure = error
         self._closed = self._readslow = self._writeslow = True
+        if upload is not None and stored is not None and context.kept is not None and context.kept.uploads:
+            waits = context.kept.record_nowait(self._report(None))
+            if waits is not None:
+                stored.append(waits)
+            if later is None:
+                self._ended()
+            else:
+                later.append(self._ended)
+            return True
         if failure is None and later is not None:
             later += (self._ended, self._tell)
             return True
