@@ -7,7 +7,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tidegate.accounts.versions import Record, encoded
@@ -36,6 +36,27 @@ _ENDPOINT_KEYS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One account at a time, with what all of its facts get.
+
+    Attributes:
+        storage: fields of its storage, if that is the same for every path.
+    """
+
+    at: float
+    account: Account | None
+    fields: dict[str, Any]
+    storage: dict[str, Any] | None
+
+
+def _known_of(at: float, account: Account | None) -> _Known:
+    if account is None:
+        return _Known(at, None, {}, None)
+    fields = {"role": account.role, "groups": tuple(use.name for use in account.groups)}
+    return _Known(at, account, fields, None if account.virtual_folders else _storage(account, "/"))
+
+
 class Completer:
     """Completes facts; see `tidegate.actions.runner.Completes`.
 
@@ -54,7 +75,7 @@ class Completer:
         self._account = account
         self._record = record
         self._clock = clock
-        self._known: OrderedDict[str, tuple[float, Account | None]] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
 
     async def __call__(self, facts: Facts, rule: Rule) -> Facts:
         """The facts with what is known now."""
@@ -62,34 +83,31 @@ class Completer:
             return await self._with_record(facts, rule)
         if not facts.name:
             return facts
-        account = await self._account_of(facts.name)
-        if account is None:
+        known = await self._account_of(facts.name)
+        if known.account is None:
             return facts
-        return replace(
-            facts,
-            email=facts.email or account.email,
-            role=account.role,
-            groups=tuple(use.name for use in account.groups),
-            **_storage(account, facts.virtual_path),
-        )
+        more = known.storage
+        if more is None:
+            more = _storage(known.account, facts.virtual_path)
+        return replace(facts, **known.fields, **more, email=facts.email or known.account.email)
 
-    async def _account_of(self, name: str) -> Account | None:
-        """An account as it was a moment ago at most; None if nobody can tell who it is without a login."""
+    async def _account_of(self, name: str) -> _Known:
+        """An account as it was a moment ago at most, None if nobody can tell who it is without a login."""
         now = self._clock()
         known = self._known.get(name)
-        if known is not None and now - known[0] < ACCOUNT_SECONDS:
-            return known[1]
+        if known is not None and now - known.at < ACCOUNT_SECONDS:
+            return known
         try:
             account = await self._account(name)
         except (
             Unsupported
         ):  # an account that only a login hook knows, and it has not been here since the start
             account = None
-        self._known[name] = now, account
+        known = self._known[name] = _known_of(now, account)
         self._known.move_to_end(name)
         if len(self._known) > MAX_ACCOUNTS:
             self._known.popitem(last=False)
-        return account
+        return known
 
     async def _with_record(self, facts: Facts, rule: Rule) -> Facts:
         if facts.object_data:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from tidegate.events import kinds
@@ -102,6 +102,9 @@ class Facts:
         return max(self.size, 0)
 
 
+_FIELDS: Final = tuple(item.name for item in fields(Facts))
+
+
 def facts_of(event: kinds.Event, event_id: str = "") -> tuple[Facts, ...]:
     """Facts of an event: none, one, or two (an upload that was the first of its account)."""
     origin = event.origin
@@ -181,7 +184,7 @@ def facts_of(event: kinds.Event, event_id: str = "") -> tuple[Facts, ...]:
 
 def encode_facts(facts: Facts) -> str:
     """Facts as JSON text, ASCII; what is empty is left out."""
-    values = {name: value for name, value in asdict(facts).items() if value not in ("", 0, False, ())}
+    values = {name: value for name in _FIELDS if (value := getattr(facts, name)) not in ("", 0, False, ())}
     always = {"event": facts.event, "trigger": int(facts.trigger), "size": facts.size}
     return json.dumps({**values, **always}, separators=(",", ":"))
 

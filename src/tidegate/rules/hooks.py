@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from tidegate.rules.facts import Facts
 
 Era = Literal["0.9", "2"]
+_compact: Final = json.JSONEncoder(separators=(",", ":")).encode
 EVENT_ID: Final = "TIDEGATE_EVENT_ID"
 """Variable with the id of the event, which is the same at each try."""
 
@@ -218,7 +219,7 @@ def _body(facts: Facts) -> bytes:
         "timestamp",
     )
     kept = {key: value for key, value in values.items() if value or key in always}
-    return json.dumps(kept, separators=(",", ":"), ensure_ascii=True).encode()
+    return _compact(kept).encode()
 
 
 def _with_query(url: str, query: Mapping[str, str]) -> str:
