@@ -156,7 +156,7 @@ async def test_what_nobody_asked_for_ends_an_idle_connection() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_server_that_hung_up_meanwhile(method: str) -> None:
-    """What may be repeated is; of anything else nobody knows whether the server has taken it."""
+    """A GET is repeated; of anything else nobody knows whether the server has taken it."""
     server = Server(OK, b"", OK)
     async with serving(server) as caller:
         url = f"{server.base}/a"
