@@ -56,6 +56,12 @@ def banner(directory: Path, content: bytes) -> dict[str, Any]:
     return {"login_banner_file": "banner"}
 
 
+def ftp(directory: Path, content: bytes) -> dict[str, Any]:
+    (directory / "welcome").write_bytes(content)
+    binding = {"port": free_port(), "address": "127.0.0.1", "plain_login": True}
+    return {"ftpd": {"bindings": [binding], "banner_file": "welcome"}}
+
+
 def host_key(directory: Path, mode: int, content: str = "") -> dict[str, Any]:
     key(directory / "mine", mode)
     if content:
@@ -75,6 +81,9 @@ CASES: dict[str, tuple[bool, Change]] = {
     "a banner in Latin-1": (False, lambda at: {"sftpd": banner(at, "Grüße\n".encode("latin-1"))}),
     "a long banner": (False, lambda at: {"sftpd": banner(at, b"x" * 1_000_000)}),
     "a version with a control character": (False, lambda _: {"sftpd": {"banner": "a\x07b"}}),
+    "a banner of FTP": (True, lambda at: ftp(at, "Grüße\n".encode())),
+    "a banner of FTP in Latin-1": (False, lambda at: ftp(at, "Grüße\n".encode("latin-1"))),
+    "a banner of FTP without lines": (False, lambda at: ftp(at, b"\n")),
     "a host key": (True, lambda at: {"sftpd": host_key(at, 0o600)}),
     "a host key others can read": (False, lambda at: {"sftpd": host_key(at, 0o640)}),
     "a broken host key": (False, lambda at: {"sftpd": host_key(at, 0o600, "no key")}),

@@ -80,9 +80,19 @@ def _ssh_certificates(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
 
 def ftp(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
-    """FTP and FTPS: addresses and certificates."""
+    """FTP and FTPS: addresses, certificates and the banner."""
+    from tidegate.doors.ftp.banner import with_banner
     from tidegate.server.file_doors import client_certificates
+    from tidegate.server.ftp import options
 
+    if any(binding.port for binding in loaded.settings.ftpd.bindings):
+        try:
+            with_banner(options(loaded))
+        except ConfigError as error:
+            where = origin_of(loaded, "ftpd", "banner_file")
+            problems += (
+                Problem(where, one.what.removeprefix("ftpd.banner_file: ")) for one in error.problems
+            )
     for index, binding in enumerate(loaded.settings.ftpd.bindings):
         if not binding.port:
             continue
@@ -190,6 +200,7 @@ def _try_certificate(
         min_version=binding.min_tls_version,
         label=label,
         clients=clients,
+        suites=binding.tls_cipher_suites,
     )
     try:
         run(certificate.load())

@@ -78,6 +78,7 @@ def _binding(loaded: Loaded, label: str, section: BindingSection) -> DavBinding:
             loaded.resolve(section.certificate_key_file),
             section.min_tls_version,
             client_certificates(loaded, "webdavd", section.client_auth_type),
+            tuple(section.tls_cipher_suites),
         )
     return DavBinding(
         label=label,

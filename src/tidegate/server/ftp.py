@@ -68,6 +68,7 @@ def options(loaded: Loaded, own: tuple[FtpBinding, ...] = ()) -> FtpOptions:
         ),
         admission=admission(loaded),
         banner=(ftpd.banner,),
+        banner_file=loaded.resolve(ftpd.banner_file) if ftpd.banner_file else None,
         passive_ports=(ports.start, ports.end if ports.start else 0),
         login_seconds=float(ftpd.login_timeout),
         idle_seconds=common.idle_timeout * 60.0,
@@ -88,6 +89,7 @@ def _binding(loaded: Loaded, label: str, section: BindingSection, *, active: boo
             loaded.resolve(section.certificate_key_file),
             section.min_tls_version,
             client_certificates(loaded, "ftpd", section.client_auth_type),
+            tuple(section.tls_cipher_suites),
         )
     return FtpBinding(
         label=label,
@@ -99,6 +101,7 @@ def _binding(loaded: Loaded, label: str, section: BindingSection, *, active: boo
         session_reuse=Reuse(section.tls_session_reuse),
         clear_command=section.clear_command_channel,
         passive_address=section.force_passive_ip,
+        passive_host="" if section.force_passive_ip else section.passive_host,
         passive_overrides=tuple(
             PassiveAddress(AddressList(override.networks), override.ip)
             for override in section.passive_ip_overrides

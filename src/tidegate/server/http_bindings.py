@@ -37,6 +37,7 @@ def _certificate(loaded: Loaded, binding: BindingSection) -> CertificateFiles | 
         loaded.resolve(binding.certificate_file),
         loaded.resolve(binding.certificate_key_file),
         binding.min_tls_version,
+        suites=tuple(binding.tls_cipher_suites),
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
 from tidegate.config.schema.shared_certificate import given_to_bindings
+from tidegate.model.tls_suites import checked_suites
 
 _RANGE: Final = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
 
@@ -63,6 +64,11 @@ class FtpBinding(Section):
     )
     certificate_key_file: str = key("", "Key of the certificate.")
     min_tls_version: int = key(12, "Least TLS version: 12 or 13.", ge=12, le=13)
+    tls_cipher_suites: list[str] = key(
+        [],
+        "Cipher suites of TLS 1.2 by their IANA names, the preferred one first; empty takes the usual ones. "
+        "TLS 1.3 has its own.",
+    )
     tls_session_reuse: Literal["off", "prefer", "require"] = key(
         "prefer",
         "Whether a data connection takes up the TLS session of its control connection: `require` refuses "
@@ -83,6 +89,13 @@ class FtpBinding(Section):
         "IPv4 address that PASV names; empty names that of the control connection; `auto` asks the metadata "
         "service of an Amazon instance at the start, and takes the address of the host's route elsewhere.",
     )
+    passive_host: str = key(
+        "",
+        "Host name whose IPv4 address PASV names, looked up anew every 30 seconds while it is asked for; "
+        "`force_passive_ip` counts before it.",
+        pattern=r"([A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?)?",
+        like="a host name",
+    )
     passive_ip_overrides: list[PassiveOverride] = key([], "Before that, addresses by network of the client.")
     passive_connections_security: int = key(
         0, "0: data connections come from the address of the control connection; 1: from any.", ge=0, le=1
@@ -93,6 +106,11 @@ class FtpBinding(Section):
     rename_onto: Literal["", "refuse", "replace"] = key(
         "", "As `sftpd.rename_onto`, for those who come by this address; empty replaces, as FTP servers do."
     )
+
+    @field_validator("tls_cipher_suites")
+    @classmethod
+    def _suites(cls, names: list[str]) -> list[str]:
+        return checked_suites(names)
 
     @field_validator("force_passive_ip")
     @classmethod
@@ -118,8 +136,6 @@ class FtpBinding(Section):
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     apply_proxy_config: bool = key(True, "Whether `common.proxy_protocol` applies here.", available=False)
-    passive_host: str = key("", "Host name whose address PASV names.", available=False)
-    tls_cipher_suites: list[str] = key([], "TLS 1.2 ciphers.", available=False)
     active_connections_security: int = key(
         0, "1 would send data to addresses of others than the client.", available=False
     )
@@ -145,6 +161,11 @@ class Ftpd(Section):
     bindings: list[FtpBinding] = key([FtpBinding()], "Addresses to listen on.")
     banner: str = key(
         "Tidegate ready", "The line that clients get first.", pattern=r"[^\r\n]{1,500}", like="one line"
+    )
+    banner_file: str = key(
+        "",
+        "File with the lines that clients get first, in place of `banner`; UTF-8, 16 KiB at most, relative "
+        "to the configuration directory; read again on SIGHUP.",
     )
     passive_port_range: PassivePortRange = key(PassivePortRange(), "Ports of passive data connections.")
     disable_active_mode: bool = key(False, "Refuse PORT and EPRT.")
@@ -198,7 +219,6 @@ class Ftpd(Section):
         return self
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
-    banner_file: str = key("", "File with the lines that clients get first.", available=False)
     active_transfers_port_non_20: bool = key(
         True, "Data connections of PORT never come from port 20.", available=False
     )

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
+from tidegate.model.tls_suites import checked_suites
 
 
 class HttpBinding(Section):
@@ -35,6 +36,11 @@ class HttpBinding(Section):
     )
     certificate_key_file: str = key("", "Key of the certificate.")
     min_tls_version: int = key(12, "Least TLS version: 12 or 13.", ge=12, le=13)
+    tls_cipher_suites: list[str] = key(
+        [],
+        "Cipher suites of TLS 1.2 by their IANA names, the preferred one first; empty takes the usual ones. "
+        "TLS 1.3 has its own.",
+    )
     proxy_allowed: list[str] = key([], "Networks of proxies whose client address header is believed.")
     client_ip_proxy_header: str = key(
         "", "Header with the client's address, believed from `proxy_allowed` only; empty uses none."
@@ -48,6 +54,11 @@ class HttpBinding(Section):
         ge=0,
         le=1,
     )
+
+    @field_validator("tls_cipher_suites")
+    @classmethod
+    def _suites(cls, names: list[str]) -> list[str]:
+        return checked_suites(names)
 
     @field_validator("proxy_allowed")
     @classmethod
@@ -72,7 +83,6 @@ class HttpBinding(Section):
     enabled_login_methods: int = key(0, "Login methods of the pages.", available=False)
     disabled_login_methods: int = key(0, "Login methods the pages refuse.", available=False)
     client_auth_type: int = key(0, "Client certificates.", available=False)
-    tls_cipher_suites: list[str] = key([], "TLS 1.2 ciphers.", available=False)
     tls_protocols: list[str] = key([], "HTTP versions.", available=False)
     hide_login_url: int = key(0, "Hides links of the pages.", available=False)
     login_page_redirect: bool = key(False, "Redirects to the login page.", available=False)

@@ -11,6 +11,7 @@ from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
 from tidegate.config.schema.shared_certificate import given_to_bindings
+from tidegate.model.tls_suites import checked_suites
 
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
 
@@ -26,6 +27,11 @@ class DavBinding(Section):
     )
     certificate_key_file: str = key("", "Key of the certificate.")
     min_tls_version: int = key(12, "Least TLS version: 12 or 13.", ge=12, le=13)
+    tls_cipher_suites: list[str] = key(
+        [],
+        "Cipher suites of TLS 1.2 by their IANA names, the preferred one first; empty takes the usual ones. "
+        "TLS 1.3 has its own.",
+    )
     client_auth_type: int = key(
         0,
         "Certificates of clients: 0 asks for none, 1 refuses connections without one, 2 takes those that are "
@@ -57,6 +63,11 @@ class DavBinding(Section):
         False, "Answer PROPFIND of whole trees, which costs as much as they are large."
     )
     pages: bool = key(True, "Show a page to people who open the address of a directory.")
+
+    @field_validator("tls_cipher_suites")
+    @classmethod
+    def _suites(cls, names: list[str]) -> list[str]:
+        return checked_suites(names)
 
     @field_validator("prefix")
     @classmethod
@@ -101,7 +112,6 @@ class DavBinding(Section):
         return self
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
-    tls_cipher_suites: list[str] = key([], "TLS 1.2 ciphers.", available=False)
     tls_protocols: list[str] = key([], "HTTP versions.", available=False)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from tidegate.doors.common.client_certificates import ClientCertificates
 from tidegate.errors import ConfigError
+from tidegate.model.tls_suites import SUITES
 
 VERSIONS: Final = {12: ssl.TLSVersion.TLSv1_2, 13: ssl.TLSVersion.TLSv1_3}
 
@@ -37,6 +38,7 @@ class Certificate:
         label: of the binding, for errors.
         alpn: protocols offered to clients that ask (RFC 7301).
         clients: certificates that clients are asked for; None asks for none.
+        suites: of TLS 1.2, names of `tidegate.model.tls_suites`; empty for the usual ones.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class Certificate:
         label: str,
         alpn: Sequence[str] = (),
         clients: ClientCertificates | None = None,
+        suites: Sequence[str] = (),
     ) -> None:
+        self._suites = ":".join(SUITES[name] for name in suites)
         self._files = (certificate, key)
         self._clients = clients
         self._min_version = min_version
@@ -112,6 +116,9 @@ class Certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = VERSIONS[self._min_version]
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        if self._suites:
+            context.set_ciphers(self._suites)
+            context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
         if self._alpn:
             context.set_alpn_protocols(self._alpn)
         seen = self._mark()

@@ -73,7 +73,7 @@ class DoorServices(Protocol):
         """Put on record that an address was refused."""
         ...
 
-    def passive_address(self, binding: FtpBinding) -> str:
+    async def passive_address(self, binding: FtpBinding) -> str:
         """The address that PASV names by this binding; empty for that of the control connection."""
         ...
 

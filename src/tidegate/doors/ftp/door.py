@@ -22,11 +22,12 @@ from tidegate.doors.common.listening import Listeners
 from tidegate.doors.common.peers import new_peer
 from tidegate.doors.common.record import ConnectionRecord, Events, refused
 from tidegate.doors.common.tls import Certificate, CertificateWatch
+from tidegate.doors.ftp.banner import with_banner
 from tidegate.doors.ftp.control import Control
 from tidegate.doors.ftp.conversation import Conversation
 from tidegate.doors.ftp.dialogue import FtpDialogue
 from tidegate.doors.ftp.options import FtpBinding, FtpOptions, TlsMode
-from tidegate.doors.ftp.public_address import find_public_address
+from tidegate.doors.ftp.public_address import HostAddresses, find_public_address
 from tidegate.doors.ftp.wire import replies
 from tidegate.errors import ConfigError, Problem
 from tidegate.identity.api import LoginService
@@ -78,6 +79,7 @@ class FtpDoor:
         self._certificates: dict[str, Certificate] = {}
         self._watch = CertificateWatch()
         self._public = ""
+        self._hosts = HostAddresses()
         self._open: dict[Conversation, asyncio.Task[None] | None] = {}  # None: the client is idle
         self._idle = IdleSweep(lambda: self._open)
 
@@ -95,6 +97,10 @@ class FtpDoor:
                 await self._load(binding)
             except ConfigError as error:
                 problems += error.problems
+        try:
+            self._options = await asyncio.to_thread(with_banner, self._options)
+        except ConfigError as error:
+            problems += error.problems
         if problems:
             raise ConfigError(problems)
         if any(binding.passive_address == "auto" for binding in self._options.bindings):
@@ -119,6 +125,7 @@ class FtpDoor:
             min_version=binding.tls.min_version,
             label=binding.label,
             clients=binding.tls.clients,
+            suites=binding.tls.suites,
         )
         await certificate.load()
         self._certificates[binding.label] = certificate
@@ -126,6 +133,7 @@ class FtpDoor:
 
     async def reload(self, options: FtpOptions) -> Apply:
         """Get ready for other options, and read changed certificates; see `Door.reload`."""
+        options = await asyncio.to_thread(with_banner, options)
         await self._watch.renew()
 
         def apply() -> None:
@@ -209,8 +217,10 @@ class FtpDoor:
         """A connection logged in."""
         self._admission.settles(visit)
 
-    def passive_address(self, binding: FtpBinding) -> str:
+    async def passive_address(self, binding: FtpBinding) -> str:
         """The address that PASV names by this binding; empty for that of the control connection."""
+        if binding.passive_host:
+            return await self._hosts.of(binding.passive_host)
         return self._public if binding.passive_address == "auto" else binding.passive_address
 
     def _accepted(self, binding: FtpBinding, sock: socket.socket, ends: Ends) -> None:

@@ -41,12 +41,14 @@ class FtpCertificate:
         key: PEM file without a passphrase.
         min_version: least TLS version, 12 or 13.
         clients: certificates that clients are asked for; None asks for none.
+        suites: of TLS 1.2, names of `tidegate.model.tls_suites`; empty for the usual ones.
     """
 
     certificate: Path
     key: Path
     min_version: int = 12
     clients: ClientCertificates | None = None
+    suites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class FtpBinding:
         session_reuse: see `Reuse`.
         clear_command: CCC is obeyed.
         passive_address: that PASV names; empty for that of the control connection, ``auto`` to be found.
+        passive_host: whose address it names, without `passive_address`; empty for none.
         passive_overrides: before that, by network of the client.
         passive_same_peer: data connections are taken from the address of the control connection alone.
         active: PORT and EPRT are obeyed.
@@ -87,6 +90,7 @@ class FtpBinding:
     session_reuse: Reuse = Reuse.PREFER
     clear_command: bool = False
     passive_address: str = ""
+    passive_host: str = ""
     passive_overrides: Sequence[PassiveAddress] = ()
     passive_same_peer: bool = True
     active: bool = True
@@ -102,6 +106,7 @@ class FtpOptions:
         bindings: where to listen.
         admission: limits on connections.
         banner: lines of the greeting.
+        banner_file: holds them in place of `banner`; None for no file.
         passive_ports: first and last port of passive data connections; (0, 0) takes any free one.
         login_seconds: after which a connection without a login ends.
         idle_seconds: after which one that does nothing ends; 0 is never.
@@ -117,6 +122,7 @@ class FtpOptions:
     bindings: tuple[FtpBinding, ...] = ()
     admission: AdmissionLimits = field(default_factory=AdmissionLimits)
     banner: tuple[str, ...] = ("Tidegate ready",)
+    banner_file: Path | None = None
     passive_ports: tuple[int, int] = (50000, 50100)
     login_seconds: float = 120.0
     idle_seconds: float = 900.0

@@ -7,11 +7,14 @@ it is the address of the route that packets to the internet take.
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import ipaddress
+import logging
 import os
 import socket
 from contextlib import closing, suppress
+from time import monotonic
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -23,6 +26,14 @@ SECONDS: Final = 1.0
 
 MAX_ANSWER: Final = 1024
 """Bytes that are read of an answer."""
+
+KEPT_SECONDS: Final = 30.0
+"""So long the address of a host name counts before it is looked up again."""
+
+LOOKUP_SECONDS: Final = 3.0
+"""After so long a client is told what was known before; the look-up goes on."""
+
+log = logging.getLogger(__name__)
 
 
 def find_public_address() -> str:
@@ -56,3 +67,32 @@ def _of_route() -> str:
         probe.connect(("192.0.2.1", 9))  # TEST-NET-1: no packet is sent, a route is chosen
         return str(probe.getsockname()[0])
     return ""
+
+
+class HostAddresses:
+    """IPv4 addresses of host names, for PASV; one look-up of a name at a time, whoever asks."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+        self._asked: dict[str, float] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    async def of(self, name: str) -> str:
+        """The address of a name; the last one known while none can be found, empty if there never was one."""
+        if monotonic() - self._asked.get(name, float("-inf")) > KEPT_SECONDS:
+            if name not in self._asking:
+                self._asking[name] = asyncio.create_task(self._ask(name), name=f"address of {name}")
+            await asyncio.wait([self._asking[name]], timeout=LOOKUP_SECONDS)
+        return self._known.get(name, "")
+
+    async def _ask(self, name: str) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(name, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
+            self._known[name] = str(found[0][4][0])
+        except (OSError, UnicodeError) as error:
+            kept = self._known.get(name) or "that of each control connection"
+            log.warning("ftpd.passive_host %s has no address now, PASV names %s: %s", name, kept, error)
+        finally:
+            self._asked[name] = monotonic()
+            del self._asking[name]

@@ -100,7 +100,7 @@ async def pasv(c: Conversation, argument: str) -> None:  # noqa: ARG001
     c.files  # noqa: B018  no port is opened for who is not logged in
     if c.epsv_only:
         raise Rejected(501, "EPSV ALL was sent: use EPSV.")
-    address = passive_address(c)
+    address = await passive_address(c)
     try:
         addresses.passive(address, 0)
     except ValueError:
@@ -108,12 +108,12 @@ async def pasv(c: Conversation, argument: str) -> None:  # noqa: ARG001
     await c.reply(227, addresses.passive(address, _listen(c).port))
 
 
-def passive_address(c: Conversation) -> str:
+async def passive_address(c: Conversation) -> str:
     """The address that PASV names to this client."""
     for override in c.binding.passive_overrides:
         if override.networks.match(c.peer.remote_ip) is not None:
             return override.address or _reached(c)
-    return c.door.passive_address(c.binding) or _reached(c)
+    return await c.door.passive_address(c.binding) or _reached(c)
 
 
 async def epsv(c: Conversation, argument: str) -> None:

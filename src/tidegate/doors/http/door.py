@@ -37,12 +37,14 @@ class CertificateFiles:
         key: PEM file without a passphrase.
         min_version: least TLS version, 12 or 13.
         clients: certificates that clients are asked for; None asks for none.
+        suites: of TLS 1.2, names of `tidegate.model.tls_suites`; empty for the usual ones.
     """
 
     certificate: Path
     key: Path
     min_version: int = 12
     clients: ClientCertificates | None = None
+    suites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +191,7 @@ class HttpDoor:
                 label=binding.label,
                 alpn=ALPN,
                 clients=binding.tls.clients,
+                suites=binding.tls.suites,
             )
             await certificate.load()
         edge = EdgeMiddleware(

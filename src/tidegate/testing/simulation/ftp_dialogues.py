@@ -151,6 +151,10 @@ async def _converse(client: Client, draw: random.Random, c: Conversation, dialog
         await dialogue.obey()
 
 
+async def _no_address(_: object) -> str:
+    return ""
+
+
 @operation(0)
 async def ftp_conversation(client: Client, draw: random.Random) -> None:
     """A client logs in, sends commands and goes, with a word or without."""
@@ -159,7 +163,7 @@ async def ftp_conversation(client: Client, draw: random.Random) -> None:
     client.sessions.append(session)
     control, transport = Control(Activity(), 30.0), _Transport()
     control.connection_made(cast("Any", transport))
-    door = SimpleNamespace(draining=False, passive_address=lambda _: "")
+    door = SimpleNamespace(draining=False, passive_address=_no_address)
     c = Conversation(
         door=cast("Any", door),
         options=FtpOptions(),
