@@ -6,7 +6,6 @@ TLS 1.3 chooses its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 SUITES: Final = {
@@ -31,15 +30,3 @@ SUITES: Final = {
     "TLS_RSA_WITH_AES_256_CBC_SHA": "AES256-SHA",
 }
 """The names that OpenSSL has for them. Those with RC4 and 3DES are left out."""
-
-
-def checked_suites(names: Sequence[str]) -> list[str]:
-    """The names, if each is one of `SUITES`.
-
-    Raises:
-        ValueError: one is not.
-    """
-    for name in names:
-        if name not in SUITES:
-            raise ValueError(f"expected names such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, got {name!r}")
-    return list(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -92,3 +93,35 @@ def test_bindings_without_a_certificate_have_that_of_their_section(section: str)
         Settings.model_validate(
             {section: {**given, "bindings": [{"port": 1, **https, "certificate_file": "own.pem"}]}}
         )
+
+
+@pytest.mark.parametrize("section", ["ftpd", "webdavd", "httpd"])
+def test_cipher_suites_have_names_that_are_known(section: str) -> None:
+    def made(*names: str) -> Settings:
+        return Settings.model_validate({section: {"bindings": [{"port": 0, "tls_cipher_suites": [*names]}]}})
+
+    assert made("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256")
+    for bad in ("ECDHE-RSA-AES128-GCM-SHA256", "TLS_RSA_WITH_RC4_128_SHA", "ALL", "@SECLEVEL=0"):
+        with pytest.raises(ValueError, match="expected names such as TLS_ECDHE_RSA"):
+            made("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", bad)
+
+
+@pytest.mark.parametrize("name", ["a b", "-x", "x..y", "x\n", "a" * 64, "http://x"])
+def test_the_host_of_pasv_is_a_host_name(name: str) -> None:
+    for good in ("files.example.com", "files", "_ftp.example.com.", "203.0.113.7"):
+        Settings.model_validate({"ftpd": {"bindings": [{"port": 0, "passive_host": good}]}})
+    with pytest.raises(ValueError, match="match pattern"):
+        Settings.model_validate({"ftpd": {"bindings": [{"port": 0, "passive_host": name}]}})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"ftpd": {"banner": "Welcome\r\n230 Logged in"}},
+        {"webdavd": {"cache": {"mime_types": {"custom_mappings": [{"ext": "x.a", "mime": "text/plain"}]}}}},
+        {"webdavd": {"cache": {"mime_types": {"custom_mappings": [{"ext": ".a", "mime": "a/b\r\nX: y"}]}}}},
+    ],
+)
+def test_patterns_are_about_the_whole_text(document: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="match pattern"):
+        Settings.model_validate(document)

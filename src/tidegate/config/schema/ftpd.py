@@ -10,8 +10,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
-from tidegate.config.schema.shared_certificate import given_to_bindings
-from tidegate.model.tls_suites import checked_suites
+from tidegate.config.schema.shared_certificate import checked_suites, given_to_bindings
 
 _RANGE: Final = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
 
@@ -93,7 +92,7 @@ class FtpBinding(Section):
         "",
         "Host name whose IPv4 address PASV names, looked up anew every 30 seconds while it is asked for; "
         "`force_passive_ip` counts before it.",
-        pattern=r"([A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?)?",
+        pattern=r"^([A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?)?$",
         like="a host name",
     )
     passive_ip_overrides: list[PassiveOverride] = key([], "Before that, addresses by network of the client.")
@@ -160,7 +159,7 @@ class Ftpd(Section):
 
     bindings: list[FtpBinding] = key([FtpBinding()], "Addresses to listen on.")
     banner: str = key(
-        "Tidegate ready", "The line that clients get first.", pattern=r"[^\r\n]{1,500}", like="one line"
+        "Tidegate ready", "The line that clients get first.", pattern=r"^[^\r\n]{1,500}$", like="one line"
     )
     banner_file: str = key(
         "",

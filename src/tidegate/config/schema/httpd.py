@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
-from tidegate.model.tls_suites import checked_suites
+from tidegate.config.schema.shared_certificate import checked_suites
 
 
 class HttpBinding(Section):

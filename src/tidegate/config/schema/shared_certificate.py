@@ -28,3 +28,20 @@ def given_to_bindings(section: Any) -> Any:
             for binding in bindings
         ],
     }
+
+
+def checked_suites(names: list[str]) -> list[str]:
+    """The names of cipher suites, if each is one of `tidegate.model.tls_suites`.
+
+    Raises:
+        ValueError: one is not.
+    """
+    if names:
+        from tidegate.model.tls_suites import SUITES  # few name any
+
+        for name in names:
+            if name not in SUITES:
+                raise ValueError(
+                    f"expected names such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, got {name!r}"
+                )
+    return names

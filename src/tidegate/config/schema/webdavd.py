@@ -10,8 +10,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
-from tidegate.config.schema.shared_certificate import given_to_bindings
-from tidegate.model.tls_suites import checked_suites
+from tidegate.config.schema.shared_certificate import checked_suites, given_to_bindings
 
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
 
@@ -118,9 +117,9 @@ class DavBinding(Section):
 class MimeType(Section):
     """The content type of names with one extension."""
 
-    ext: str = key("", "Extension with its dot.", pattern=r"\.[^/\s]{1,32}", like="an extension such as .txt")
+    ext: str = key("", "Extension with its dot.", pattern=r"^\.[^/\s]{1,32}$", like="an extension such as .txt")
     mime: str = key(
-        "", "Content type.", pattern=r"[!-~]+/[!-~]+(;[ -~]*)?", like="a content type such as text/plain"
+        "", "Content type.", pattern=r"^[!-~]+/[!-~]+(;[ -~]*)?$", like="a content type such as text/plain"
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from tidegate.doors.common.client_certificates import ClientCertificates
 from tidegate.errors import ConfigError
-from tidegate.model.tls_suites import SUITES
 
 VERSIONS: Final = {12: ssl.TLSVersion.TLSv1_2, 13: ssl.TLSVersion.TLSv1_3}
 
@@ -52,7 +51,11 @@ class Certificate:
         clients: ClientCertificates | None = None,
         suites: Sequence[str] = (),
     ) -> None:
-        self._suites = ":".join(SUITES[name] for name in suites)
+        self._suites = ""
+        if suites:
+            from tidegate.model.tls_suites import SUITES  # few name any
+
+            self._suites = ":".join(SUITES[name] for name in suites)
         self._files = (certificate, key)
         self._clients = clients
         self._min_version = min_version
