@@ -11,6 +11,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncssh
@@ -268,6 +269,39 @@ def test_passwords_and_rights_of_a_server_that_looks_at_rights_first(
     assert users["nobody"]["old"]["login"] is users["nobody"]["new"]["login"] is False
     assert (tree(old.homes), here.records()) == before
     assert same.password not in done.out + done.err
+
+
+def test_logins_in_two_steps(here: Here, old: Running, key: Path, tmp_path: Path) -> None:
+    """The key alone is let in nowhere; whoever asks for fewer steps than the other is told."""
+    public = (key.with_suffix(".pub").read_text().strip(),)
+    two = Filters(denied_login_methods=("publickey", "password", "keyboard-interactive"))
+    both = old.account("both", public_keys=public, filters=two)
+    eased = old.account("eased", public_keys=public, filters=two)
+    tight = old.account("tight", public_keys=public)
+    wrong = old.account("wrong", public_keys=public, filters=two)
+    here.add(
+        copy_of(both, public_keys=public, filters=two),
+        copy_of(eased, public_keys=public),
+        copy_of(tight, public_keys=public, filters=two),
+        replace(copy_of(wrong, public_keys=public, filters=two), password="another one"),
+    )
+    for person in (both, eased, tight, wrong):
+        person.home.mkdir(parents=True, exist_ok=True)
+    people = (both, eased, tight, wrong)
+    file = credentials(tmp_path, *(f"{one.name}:{one.password}" for one in people))
+    words = ("--credentials", file, "--identity", key, "--host-key", fingerprint(old), "--json")
+
+    done = here.compare(old.port, *words)
+
+    assert done.code == 3, done.err
+    assert told(done) == {
+        ("eased", "steps of the login", "key and password", "key"),
+        ("tight", "steps of the login", "key", "key and password"),
+        ("wrong", "login", "yes", "no (wrong password or key)"),
+    }
+    by_key = here.compare(old.port, "--identity", key, "--host-key", fingerprint(old), "--json")
+    logins = {one["username"]: one["old"]["login"] for one in json.loads(by_key.out)["users"]}
+    assert logins == {"both": False, "eased": False, "tight": True, "wrong": False}
 
 
 def test_a_server_that_went_away_is_left_alone_and_nobody_else_is_asked(here: Here, tmp_path: Path) -> None:

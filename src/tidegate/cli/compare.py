@@ -61,7 +61,8 @@ def compare(
             "--identity",
             "-i",
             metavar="KEY",
-            help="Private key; for the users named, or all who have it here.",
+            help="Private key; for the users named, or all who have it here. With --credentials: the first "
+            "step of a login in two steps.",
         ),
     ] = None,
     users: Annotated[
@@ -113,8 +114,8 @@ def compare(
     """
     require_report(report_file)
     host, port = _host_port(server)
-    if (credentials is None) == (identity is None):
-        raise typer.BadParameter("give one of the two", param_hint="--credentials or --identity")
+    if credentials is None and identity is None:
+        raise typer.BadParameter("give one of the two, or both", param_hint="--credentials or --identity")
 
     async def work() -> list[_Row]:
         from tidegate.comparison.client import Server
@@ -168,14 +169,14 @@ async def _wanted(
 ) -> list[Credential]:
     from tidegate.comparison.credentials import Credential, read_credentials, read_identity
 
+    key = None if identity is None else await asyncio.to_thread(read_identity, identity)
     if credentials is not None:
         found = await asyncio.to_thread(read_credentials, credentials)
         kept = [one for one in found if not users or one.username in users]
         if missing := set(users) - {one.username for one in found}:
             raise InvalidArgument(f"--user {min(missing)}: not in {credentials}")
-        return kept
-    assert identity is not None
-    key = await asyncio.to_thread(read_identity, identity)
+        return [replace(one, key=key) for one in kept]
+    assert key is not None
     if not users:
         blob = key.export_public_key("openssh").split()[1].decode()
         users = [
@@ -254,6 +255,7 @@ def _shown(answer: Answer) -> dict[str, Any]:
     return {
         "login": answer.login,
         "why": answer.why,
+        "steps": answer.steps,
         "names": None if answer.names is None else list(answer.names),
         "cut": answer.cut,
         "makes": dict(answer.makes),

@@ -21,7 +21,7 @@ import posixpath
 import secrets
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import asyncssh
@@ -77,6 +77,7 @@ class Answer:
         makes: directory and if something may be made in it; a directory that is missing is not known.
         uploads: directory and if a file may be uploaded to it, likewise.
         address: of this client, as the server sees it.
+        steps: methods that a login took; empty if it failed.
     """
 
     login: bool | None
@@ -86,6 +87,7 @@ class Answer:
     makes: Mapping[str, bool] = field(default_factory=dict)
     uploads: Mapping[str, bool] = field(default_factory=dict)
     address: str = ""
+    steps: str = ""
 
 
 class HostKeyUnknown(Exception):
@@ -119,10 +121,19 @@ async def ask(server: Server, credential: Credential, *, look: bool = True, uplo
         HostKeyUnknown: nothing was sent but the key exchange.
     """
     client = _Client(server.host_keys)
+    asked: list[str] = []
+
+    def password() -> str:
+        asked.append("password")
+        return credential.password
+
+    options = _options(server, credential)
+    if credential.password:
+        options["password"] = password
     try:
         async with asyncio.timeout(LOGIN_SECONDS):
             connection = await asyncssh.connect(
-                server.host, server.port, client_factory=lambda: client, **_options(server, credential)
+                server.host, server.port, client_factory=lambda: client, **options
             )
     except asyncssh.HostKeyNotVerifiable:
         raise HostKeyUnknown(client.shown or "not told") from None
@@ -136,25 +147,30 @@ async def ask(server: Server, credential: Credential, *, look: bool = True, uplo
     ) as error:  # a name that SASLprep refuses is the last
         return Answer(None, _said(error))
     address = str((connection.get_extra_info("sockname") or ("",))[0])
+    # Whoever has both offers the key first, and the password only if it is asked for.
+    steps = " and ".join((*(("key",) if credential.key is not None else ()), *asked[:1]))
+    found = Answer(True, address=address, steps=steps)
     try:
         if not look:
-            return Answer(True, address=address)
+            return found
         async with asyncio.timeout(ASK_SECONDS):
-            return await _look(connection, server.root, credential.username, address, uploads=uploads)
+            return await _look(connection, server.root, credential.username, found, uploads=uploads)
     except (asyncssh.Error, OSError, TimeoutError) as error:
-        return Answer(True, f"no SFTP session: {_said(error)}", address=address)
+        return replace(found, why=f"no SFTP session: {_said(error)}")
     finally:
         connection.abort()
 
 
 def _options(server: Server, credential: Credential) -> dict[str, Any]:
     trusted: Any = ([], [], []) if server.host_keys else server.known_hosts
-    keyed = credential.key is not None
+    methods = ["publickey"] if credential.key is not None else []
+    if credential.password:
+        methods += ["password", "keyboard-interactive"]
     return {
         "username": credential.username,
-        "password": None if keyed else credential.password,
-        "client_keys": [credential.key] if keyed else None,
-        "preferred_auth": "publickey" if keyed else "password,keyboard-interactive",
+        "password": None,
+        "client_keys": None if credential.key is None else [credential.key],
+        "preferred_auth": ",".join(methods),
         "known_hosts": trusted,
         "config": None,
         "agent_path": None,
@@ -164,14 +180,14 @@ def _options(server: Server, credential: Credential) -> dict[str, Any]:
 
 
 async def _look(
-    connection: asyncssh.SSHClientConnection, root: str, username: str, address: str, *, uploads: bool
+    connection: asyncssh.SSHClientConnection, root: str, username: str, answer: Answer, *, uploads: bool
 ) -> Answer:
     rights_first = any(word in str(connection.get_extra_info("server_version")) for word in _RIGHTS_FIRST)
     async with connection.start_sftp_client() as sftp:
         try:
             found, cut = await _names(sftp, root, MAX_NAMES)
         except asyncssh.SFTPError as error:
-            return Answer(True, f"/ cannot be listed: {_said(error)}", address=address)
+            return replace(answer, why=f"/ cannot be listed: {_said(error)}")
         names = tuple(sorted(_label(name, one) for name, one in found.items() if name not in (".", "..")))
         directories = [
             name for name, one in sorted(found.items()) if _is_directory(one) and name not in (".", "..")
@@ -183,15 +199,15 @@ async def _look(
             path = posixpath.join(root, place) if place else root
             if rights_first:
                 inner = directories if not place else await _directories(sftp, path)
-                answer = await _may_make(sftp, path, inner)
+                may_make = await _may_make(sftp, path, inner)
             else:
                 entry = found.get(place or ".")
-                answer = None if entry is None else _by_mode(entry, username)
-            if answer is not None:
-                makes[f"/{place}"] = answer
+                may_make = None if entry is None else _by_mode(entry, username)
+            if may_make is not None:
+                makes[f"/{place}"] = may_make
             if uploads and rights_first:
                 may_upload[f"/{place}"] = await _may_upload(sftp, path)
-        return Answer(True, names=names, cut=cut, makes=makes, uploads=may_upload, address=address)
+        return replace(answer, names=names, cut=cut, makes=makes, uploads=may_upload)
 
 
 async def _names(sftp: asyncssh.SFTPClient, path: str, most: int) -> tuple[dict[str, _sftp.SFTPName], bool]:

@@ -23,8 +23,8 @@ class Credential:
 
     Attributes:
         username: as the old server knows it.
-        password: empty if a key is used.
-        key: the private key; None if a password is used.
+        password: empty if a key alone is used.
+        key: the private key; None if a password alone is used. With both, the password is for a second step.
     """
 
     username: str
@@ -33,8 +33,10 @@ class Credential:
 
     @property
     def method(self) -> str:
-        """``password`` or ``publickey``."""
-        return "password" if self.key is None else "publickey"
+        """``password``, ``publickey`` or ``publickey+password``."""
+        if self.key is None:
+            return "password"
+        return "publickey+password" if self.password else "publickey"
 
 
 def read_credentials(path: Path) -> list[Credential]:

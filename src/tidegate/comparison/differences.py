@@ -19,7 +19,8 @@ class Difference:
 
     Attributes:
         username: whose account.
-        what: ``login``, ``listing of /``, ``make directories in /in``, ``upload to /in``.
+        what: ``login``, ``steps of the login``, ``listing of /``, ``make directories in /in``,
+            ``upload to /in``.
         old: answer of the old server.
         new: answer of this one.
     """
@@ -39,6 +40,8 @@ def differences(username: str, old: Answer, new: Answer) -> Iterator[Difference]
         return
     if not old.login:
         return
+    if old.steps != new.steps:
+        yield Difference(username, "steps of the login", old.steps, new.steps)
     if (old.names is None) != (new.names is None):
         yield Difference(username, "listing of /", _listing(old), _listing(new))
     elif old.names is not None and new.names is not None:
