@@ -117,7 +117,9 @@ class DavBinding(Section):
 class MimeType(Section):
     """The content type of names with one extension."""
 
-    ext: str = key("", "Extension with its dot.", pattern=r"^\.[^/\s]{1,32}$", like="an extension such as .txt")
+    ext: str = key(
+        "", "Extension with its dot.", pattern=r"^\.[^/\s]{1,32}$", like="an extension such as .txt"
+    )
     mime: str = key(
         "", "Content type.", pattern=r"^[!-~]+/[!-~]+(;[ -~]*)?$", like="a content type such as text/plain"
     )
