@@ -237,7 +237,8 @@ def test_kde_copies_by_a_name_beside_and_renames(dav: Dav, person: Person) -> No
 
 def test_cyberduck_keeps_dates_in_properties_of_its_own(dav: Dav, person: Person) -> None:
     """It reads both times back: its own counts while the server's is the one that it saw."""
-    names = "<d:prop><d:getlastmodified/><d:getcontentlength/><d:getetag/><d:resourcetype/>" + (
+    names = (
+        "<d:prop><d:getlastmodified/><d:getcontentlength/><d:getetag/><d:resourcetype/>"
         '<s:lastmodified xmlns:s="SAR:"/><s:lastmodified_server xmlns:s="SAR:"/></d:prop>'
     )
     asked = f'<?xml version="1.0" encoding="UTF-8"?><d:propfind xmlns:d="DAV:">{names}</d:propfind>'
