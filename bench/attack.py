@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Logged-in users beside attacks: ``python -m bench.attack [--quick]``.
 
-Each attack runs in turn with quiet (quiet, attack, quiet, attack ...) while one user loads a file with OpenSSH's
-client, as fast as a line of 1 Gbit/s carries it and as fast as it can, and another asks for a `stat` again and again.
-Attackers are processes of their own on the same machine. The server and its users run with a higher priority where
-that is allowed (nice -10, attackers 0): what they wait for is the server, and not a core that others have.
+Each attack runs in turn with quiet and with a control (quiet, attack, control, quiet ...) while one user loads a file
+with OpenSSH's client, as fast as a line of 1 Gbit/s carries it and as fast as it can, and another asks for a `stat`
+again and again. Attackers are processes of their own on the same machine, and what they burn there is no work of the
+server: in the control a process of the same priority burns as much of a processor as the attackers have just been
+measured to, during the same download, and connects nowhere. The bars are for what the server does: beside the attack,
+of the control. The server and its users run with a higher priority where that is allowed (nice -10, attackers 0).
+
+A second table has what it costs the server to refuse a connection, by door.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +35,7 @@ from bench.measure import cpu_seconds
 from bench.memory import connect
 from bench.report import _cpu_model, interpreter_ms
 from bench.rows import Plan, prepare
-from bench.servers import Tidegate
+from bench.servers import Tidegate, free_port
 
 GIGABIT = 1_000_000
 """The bound of sftp's option -l, kbit/s."""
@@ -86,12 +90,14 @@ class Figures:
         free: MB/s of the other one.
         stats: seconds of each `stat`.
         turns: processor seconds of the server's loop meanwhile.
+        burnt: processor seconds a second of the attackers, during each download.
     """
 
     gigabit: float = 0.0
     free: float = 0.0
     stats: list[float] = field(default_factory=list)
     turns: list[float] = field(default_factory=list)
+    burnt: list[float] = field(default_factory=list)
 
 
 def loop_seconds(pid: int) -> float:
@@ -102,7 +108,7 @@ def loop_seconds(pid: int) -> float:
 def start(attack: Attack, base: Path, files: Path, key: Path) -> Tidegate:
     for name in [name for name in os.environ if name.startswith("TIDEGATE_")]:
         del os.environ[name]
-    work = base / str(ATTACKS.index(attack))
+    work = base / attack.name.replace(" ", "-").replace(",", "")
     server = Tidegate(work, files, key)
     settings = {"TIDEGATE_COMMON__MAX_TOTAL_CONNECTIONS": "0", **attack.settings}
     os.environ.update(settings)
@@ -121,11 +127,13 @@ def start(attack: Attack, base: Path, files: Path, key: Path) -> Tidegate:
 
 
 @contextlib.asynccontextmanager
-async def flooding(server: Tidegate, attack: Attack, counts: list[dict[str, float]]) -> AsyncIterator[None]:
-    """An attack at full strength until the end of the block."""
-    kind, *more = attack.flood
+async def flooding(
+    server: Tidegate, flood: list[str], counts: list[dict[str, float]], port: int = 0
+) -> AsyncIterator[int]:
+    """An attack at full strength until the end of the block; its process."""
+    kind, *more = flood
     process = await asyncio.create_subprocess_exec(
-        "nice", "-n", str(max(0, -os.getpriority(os.PRIO_PROCESS, 0))), sys.executable, "-m", "bench.floods", kind, str(server.port),
+        "nice", "-n", str(max(0, -os.getpriority(os.PRIO_PROCESS, 0))), sys.executable, "-m", "bench.floods", kind, str(port or server.port),
         "--user", server.user, "--seconds", str(LIMIT_SECONDS), *more,
         stdout=subprocess.PIPE, cwd=Path(__file__).parents[1],
     )  # fmt: skip
@@ -133,7 +141,7 @@ async def flooding(server: Tidegate, attack: Attack, counts: list[dict[str, floa
     try:
         async with asyncio.timeout(60):
             assert await process.stdout.readline() == b"ready\n"
-        yield
+        yield process.pid
     finally:
         process.terminate()
         async with asyncio.timeout(60):
@@ -167,8 +175,22 @@ async def load(server: Tidegate, size: int, *bounds: str) -> float:
     return size / (time.perf_counter() - began) / 1e6
 
 
-async def phase(server: Tidegate, client: object, size: int) -> Figures:
+async def phase(
+    server: Tidegate, client: object, size: int, attackers: int = 0, burns: Sequence[float] = ()
+) -> Figures:
+    """The downloads, beside a process whose use of processors is measured, or beside burns at given rates."""
     found, going = Figures(), True
+
+    async def beside(number: int, *bounds: str) -> float:
+        async with contextlib.AsyncExitStack() as stack:
+            if burns:
+                flood = ["burn", "--rate", f"{burns[number]:.4f}"]
+                await stack.enter_async_context(flooding(server, flood, []))
+            before, began = cpu_seconds(attackers) if attackers else 0.0, time.monotonic()
+            speed = await load(server, size, *bounds)
+            if attackers:
+                found.burnt.append((cpu_seconds(attackers) - before) / (time.monotonic() - began))
+            return speed
 
     async def stats() -> None:
         while going:
@@ -179,8 +201,8 @@ async def phase(server: Tidegate, client: object, size: int) -> Figures:
             await asyncio.sleep(STAT_PAUSE)
 
     asking = asyncio.create_task(stats())
-    found.gigabit = await load(server, size, "-l", str(GIGABIT))
-    found.free = await load(server, size)
+    found.gigabit = await beside(0, "-l", str(GIGABIT))
+    found.free = await beside(1)
     going = False
     await asking
     return found
@@ -190,10 +212,10 @@ def p99(values: list[float]) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * 0.99))]
 
 
-async def cost(server: Tidegate, attack: Attack, seconds: float) -> tuple[float, float]:
+async def cost(server: Tidegate, flood: list[str], seconds: float, port: int = 0) -> tuple[float, float]:
     """Microseconds of the server's processor for each refusal, and refusals a second, while nothing else goes on."""
     counts: list[dict[str, float]] = []
-    async with flooding(server, attack, counts):
+    async with flooding(server, flood, counts, port):
         await asyncio.sleep(0.3)
         before, began = cpu_seconds(server.pid), time.monotonic()
         await asyncio.sleep(seconds)
@@ -205,15 +227,16 @@ async def cost(server: Tidegate, attack: Attack, seconds: float) -> tuple[float,
 async def measure(attack: Attack, server: Tidegate, pairs: int, size: int) -> list[str]:
     """The cells of an attack's row, behind its name."""
     connection, client = await connect(server)
-    quiet, beside, counts = [], [], []  # type: ignore[var-annotated]
+    quiet, beside, control, counts = [], [], [], []  # type: ignore[var-annotated]
     await phase(server, client, size)  # caches
     for _ in range(pairs):
         quiet.append(await phase(server, client, size))
-        async with flooding(server, attack, counts):
-            beside.append(await phase(server, client, size))
+        async with flooding(server, attack.flood, counts) as attackers:
+            beside.append(await phase(server, client, size, attackers))
+        control.append(await phase(server, client, size, burns=beside[-1].burnt))
     extra = ""
     if attack.flood[0] == "knock":
-        micros, rate = await cost(server, attack, 3.0)
+        micros, rate = await cost(server, attack.flood, 3.0)
         extra = f"{micros:.0f} µs each at {rate:.0f} a second without transfers; "
         extra += f"{median(c['refused'] / c['seconds'] for c in counts):.0f} a second beside them"
     elif attack.flood[0] == "hold":
@@ -223,22 +246,55 @@ async def measure(attack: Attack, server: Tidegate, pairs: int, size: int) -> li
         extra = f"{median(rates):.0f} guesses a second, {median(c['refused'] for c in counts):.0f} connections refused"
     connection.close()
     await connection.wait_closed()
-    sides = (quiet, beside)
-    ratios = [median(getattr(b, what) / getattr(q, what) for q, b in zip(quiet, beside, strict=True))
-              for what in ("gigabit", "free")]  # fmt: skip
+    sides = (quiet, control, beside)
+    ratios = [median(getattr(b, what) / getattr(q, what) for q, b in zip(side, beside, strict=True))
+              for what in ("gigabit", "free") for side in (control, quiet)]  # fmt: skip
+    burnt = [median(one.burnt[number] for one in beside) for number in (0, 1)]
     waits = [median(p99(one.stats) for one in side) * 1e3 for side in sides]
     turns = [median(p99(one.turns) for one in side) * 1e3 for side in sides]
-    good = min(ratios) >= SLOWED and waits[1] < STAT_SECONDS * 1e3
+    good = min(ratios[0], ratios[2]) >= SLOWED and waits[2] < STAT_SECONDS * 1e3
     return [
-        f"{turns[0]:.1f}, {turns[1]:.1f} ms",
-        f"{ratios[0]:.2f} of {median(q.gigabit for q in quiet):.0f} MB/s",
-        f"{ratios[1]:.2f} of {median(q.free for q in quiet):.0f} MB/s",
-        f"{waits[0]:.0f}, {waits[1]:.0f} ms", extra, "pass" if good else "FALLS SHORT",
+        ", ".join(f"{one:.1f}" for one in turns) + " ms",
+        f"{ratios[0]:.2f}; {ratios[1]:.2f} of {median(q.gigabit for q in quiet):.0f} MB/s",
+        f"{ratios[2]:.2f}; {ratios[3]:.2f} of {median(q.free for q in quiet):.0f} MB/s",
+        ", ".join(f"{one:.0f}" for one in waits) + " ms",
+        f"attackers burn {burnt[0]:.2f}, {burnt[1]:.2f} cores; {extra}", "pass" if good else "FALLS SHORT",
     ]  # fmt: skip
 
 
-HEAD = ["attack", "p99 of stat, loop: quiet, beside", "get at 1 Gbit/s",
-        "get unbounded", "p99 of stat, wall: quiet, beside", "attack's own figures", "bars"]  # fmt: skip
+HEAD = ["attack", "p99 of stat, loop: quiet, control, beside", "get at 1 Gbit/s: of control; of quiet",
+        "get unbounded: of control; of quiet", "p99 of stat, wall: quiet, control, beside",
+        "attack's own figures", "bars"]  # fmt: skip
+DOORS = {"SSH": [], "FTP": [], "WebDAV": ["--http"], "HTTP": ["--http"]}
+COST_SECONDS = 3.0
+
+
+async def costs(server: Tidegate, ports: dict[str, int]) -> AsyncIterator[list[str]]:
+    """A row for each door: what it costs to refuse an address of the block list."""
+    for door, more in DOORS.items():
+        micros, rate = await cost(server, ["knock", *more], COST_SECONDS, ports[door])
+        yield [door, f"{micros:.0f} µs", f"{rate:.0f}"]
+
+
+def print_costs(base: Path, files: Path, key: Path) -> None:
+    """The table of doors."""
+    ports = {name: free_port() for name in ("FTP", "WebDAV", "HTTP")}
+    settings = {
+        f"TIDEGATE_{section}__BINDINGS__0__{name}": value
+        for section, door in (("FTPD", "FTP"), ("WEBDAVD", "WebDAV"), ("HTTPD", "HTTP"))
+        for name, value in (("PORT", str(ports[door])), ("ADDRESS", "127.0.0.1"))
+    } | {"TIDEGATE_FTPD__BINDINGS__0__PLAIN_LOGIN": "1", "TIDEGATE_WEBDAVD__BINDINGS__0__PLAIN_LOGIN": "1"}
+    server = start(Attack("costs", [], settings, listed="127.0.1.0/24"), base, files, key)
+
+    async def rows() -> None:
+        async for cells in costs(server, {**ports, "SSH": server.port}):
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+    print("\n| a refused connection at | costs | a second |\n|---|---|---|", flush=True)
+    try:
+        asyncio.run(rows())
+    finally:
+        server.stop()
 
 
 def main() -> int:
@@ -271,6 +327,8 @@ def main() -> int:
                 server.stop()
             failed = failed or cells[-1] != "pass"
             print(f"| {attack.name} | {' | '.join(cells)} |", flush=True)
+        if chosen.rows in "costs by door":
+            print_costs(base, files, key)
         print(f"\nload at the end {os.getloadavg()[0]:.1f}")
     finally:
         shutil.rmtree(base, ignore_errors=True)

@@ -30,6 +30,10 @@ GUESSES = 6
 """Passwords in one connection, as many as a server takes by default."""
 WARM_SECONDS = 20
 """Time in which guessers get as far as their passwords; then the attack counts as at full strength."""
+BURN_SLICE = 0.01
+"""Seconds in which a load that is only a load works for its share, and sleeps for the rest."""
+LOOKS = 3
+"""Times that a connection is waited for: for a sentence, for the end, and once more."""
 TOP_UP = 100
 """Connections opened anew between two looks at those that are held."""
 
@@ -41,28 +45,33 @@ def stop(*_: object) -> None:
     stopped = True
 
 
-def opened(source: str, port: int) -> socket.socket:
+def opened(source: str, port: int, request: bytes = b"") -> socket.socket:
     sock = socket.socket()
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER)  # no TIME_WAIT is left behind
     sock.bind((source, 0))
     with contextlib.suppress(BlockingIOError):
         sock.connect((TARGET, port))
+    if request:
+        with contextlib.suppress(OSError):
+            sock.send(request)
     return sock
 
 
 def over(sock: socket.socket) -> bool:
-    """True if the other end closed the connection."""
+    """True if the other end closed the connection; what it said before is dropped."""
     try:
-        return not sock.recv(256)
+        while sock.recv(4096):
+            pass
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        pass
+    return True
 
 
-def knock(port: int, sources: list[str], end: float) -> dict[str, float]:
-    """Connect again and again; as many at once as the server has not refused yet."""
+def knock(port: int, sources: list[str], end: float, request: bytes) -> dict[str, float]:
+    """Connect again and again, perhaps with a request; as many at once as the server has not refused yet."""
     pending: deque[socket.socket] = deque()
     refused = lost = number = 0
     began, cpu = time.monotonic(), time.process_time()
@@ -70,19 +79,20 @@ def knock(port: int, sources: list[str], end: float) -> dict[str, float]:
     while not stopped and time.monotonic() < end:
         while len(pending) < WAITING:
             number += 1
-            pending.append(opened(sources[number % len(sources)], port))
+            pending.append(opened(sources[number % len(sources)], port, request))
         for _ in range(WAITING // 4):
             sock = pending.popleft()
-            if over(sock):
-                refused += 1
-            else:
-                ready = select.poll()
-                ready.register(sock, select.POLLIN)
-                ready.poll(50)
+            ready = None
+            for _ in range(LOOKS):
                 if over(sock):
                     refused += 1
-                else:
-                    lost += 1
+                    break
+                if ready is None:
+                    ready = select.poll()
+                    ready.register(sock, select.POLLIN)
+                ready.poll(50)
+            else:
+                lost += 1
             sock.close()
     for sock in pending:
         sock.close()
@@ -119,6 +129,17 @@ def hold(port: int, sources: list[str], end: float, count: int) -> dict[str, flo
     for sock in held.values():
         sock.close()
     return found
+
+
+def burn(rate: float, end: float) -> dict[str, float]:
+    """Use a share of one processor, and connect nowhere; what was missed for want of a processor is made up."""
+    print("ready", flush=True)
+    began, before = time.monotonic(), time.process_time()
+    while not stopped and (now := time.monotonic()) < end:
+        due = (now - began) * rate
+        if time.process_time() - before >= due:
+            time.sleep(BURN_SLICE * (1 - rate) if rate < 1 else 0)
+    return {"cpu": time.process_time() - before, "seconds": time.monotonic() - began}
 
 
 async def guess(port: int, sources: list[str], end: float, user: str) -> dict[str, float]:
@@ -168,8 +189,10 @@ async def guess(port: int, sources: list[str], end: float, user: str) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.floods", description=__doc__)
-    parser.add_argument("kind", choices=["knock", "hold", "guess"])
+    parser.add_argument("kind", choices=["knock", "hold", "guess", "burn"])
     parser.add_argument("port", type=int)
+    parser.add_argument("--rate", type=float, default=0.0, help="processor seconds a second, of a burn")
+    parser.add_argument("--http", action="store_true", help="knock with a request of HTTP")
     parser.add_argument("--network", default="127.0.1", help="first three numbers of the source addresses")
     parser.add_argument("--sources", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=30)
@@ -180,7 +203,10 @@ def main() -> None:
     sources = [f"{given.network}.{n}" for n in range(1, given.sources + 1)]
     end = time.monotonic() + given.seconds
     if given.kind == "knock":
-        found = knock(given.port, sources, end)
+        request = b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n" if given.http else b""
+        found = knock(given.port, sources, end, request)
+    elif given.kind == "burn":
+        found = burn(given.rate, end)
     elif given.kind == "hold":
         found = hold(given.port, sources, end, given.count)
     else:

@@ -121,7 +121,7 @@ class Tidegate(Server):
         environment = {
             "TIDEGATE_SFTPD__BINDINGS__0__PORT": str(self.port),
             "TIDEGATE_SFTPD__BINDINGS__0__ADDRESS": self.address,
-            "TIDEGATE_HTTPD__BINDINGS__0__PORT": "0",
+            "TIDEGATE_HTTPD__BINDINGS__0__PORT": os.environ.get("TIDEGATE_HTTPD__BINDINGS__0__PORT", "0"),
             "TIDEGATE_COMMON__MAX_PER_HOST_CONNECTIONS": "0",
             **self.settings,
         }
