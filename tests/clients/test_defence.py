@@ -231,6 +231,24 @@ async def test_failed_logins_cost_their_address_some_time_at_every_door(make: Ma
         pass
 
 
+async def test_answers_to_logins_wait_for_administrators_too(make: Make):
+    server = make(defender={"login_delay": {"password_failed": 700, "success": 400}})
+    port = server.ports["httpd"]  # type: ignore[attr-defined]
+    server.stop()
+    secret = server.directory / "secret"
+    secret.write_text("right-Horse-7\n")
+    command(server, "admin", "add", "root", "--password-file", str(secret))
+    server.start()
+    for login, code, least in (
+        ("root:wrong", 401, 0.7),
+        ("nobody:wrong", 401, 0.7),
+        ("root:right-Horse-7", 200, 0.4),
+    ):
+        began = time.monotonic()
+        assert answer(port, "/api/v2/token", login=login)[0] == code
+        assert time.monotonic() - began >= least
+
+
 def test_the_connections_of_a_source_are_counted_over_all_doors(make: Make):
     server = make(max_per_host_connections=3)
     ports = server.ports  # type: ignore[attr-defined]

@@ -142,8 +142,13 @@ def test_it_is_installed_run_as_its_user_removed_and_purged(
     system.run("dpkg", "--purge", "tidegate")
     assert not (root / STATE).exists()
     assert not (root / "etc/tidegate").exists()
+    assert (home / "up").stat().st_uid == owner
+    assert int(system.run("id", "-u", "tidegate")) == owner  # else somebody new would get the files
+
+    system.run("dpkg", "--install", "/tidegate.deb")
+    shutil.rmtree(home)
+    system.run("dpkg", "--purge", "tidegate")
     assert "tidegate" not in (root / "etc/passwd").read_text()
-    assert (home / "up").exists()
 
 
 def transfer(system: System, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ As in `service`, the credential is checked before the rules, and every refusal b
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -17,7 +18,7 @@ from tidegate.accounts.names import DEFAULT_NAMING_RULES, login_name
 from tidegate.errors import LoginRefused, OperatorError, Outdated, TidegateError
 from tidegate.identity import apikeys, passwords
 from tidegate.identity.hashing import PasswordChecker
-from tidegate.identity.throttle import LoginThrottle
+from tidegate.identity.throttle import OF_THE_SERVER, LoginDelays, LoginThrottle
 from tidegate.model import Account, Admin, ApiKey, Protocol
 from tidegate.model.address_list import AddressList
 from tidegate.policy.login import require_login
@@ -34,7 +35,12 @@ _TOUCH_MS: Final = 600_000
 """`last_login` and `last_use_at` are written at most this often, in milliseconds."""
 
 _Record = TypeVar("_Record", Admin, ApiKey, Account)
+_Found = TypeVar("_Found")
 _log = logging.getLogger(__name__)
+
+
+_NO_FAILURE: Final = OF_THE_SERVER | {"throttled", "code_needed"}
+"""Reasons of refusals that are no wrong guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class AdminLogin:
         clock: Unix seconds.
         monotonic: seconds, for the throttle.
         factors: checks codes; asked for when the first is needed.
+        delays: of answers; asked for at each login.
     """
 
     def __init__(
@@ -74,7 +81,9 @@ class AdminLogin:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         factors: Callable[[], SecondFactors] | None = None,
+        delays: Callable[[], LoginDelays] = LoginDelays,
     ) -> None:
+        self._delays = delays
         self._provider = provider
         self._factors = factors
         self._checker = checker
@@ -98,6 +107,22 @@ class AdminLogin:
             LoginRefused: reasons ``bad_username``, ``unknown_user``, ``bad_credential``, ``disabled``,
                 ``address``, ``busy``, ``provider_unavailable``, ``code_needed``, ``bad_code``.
         """
+        return await self._delayed(self._by_password(ip, username, password, code))
+
+    async def _delayed(self, login: Awaitable[_Found]) -> _Found:
+        """The outcome of a login, after the time that it waits."""
+        delays = self._delays()
+        try:
+            found = await login
+        except LoginRefused as error:
+            if delays.failed and error.reason not in _NO_FAILURE:
+                await asyncio.sleep(delays.failed)
+            raise
+        if delays.success:
+            await asyncio.sleep(delays.success)
+        return found
+
+    async def _by_password(self, ip: str, username: str, password: str, code: str | None) -> Admin:
         name = login_name(username, self._naming_rules)
         if name is None:
             self._admit("", ip)
@@ -126,6 +151,9 @@ class AdminLogin:
         Raises:
             LoginRefused: as `by_password`.
         """
+        await self._delayed(self._by_code(ip, admin, code))
+
+    async def _by_code(self, ip: str, admin: Admin, code: str) -> None:
         require_welcome(admin, ip)
         await self._require_code(admin, code)
         self._throttle.succeeded(admin.username, ip, self._monotonic())

@@ -40,7 +40,7 @@ from tidegate.identity.stages import (
     TakesPasswords,
     with_usage,
 )
-from tidegate.identity.throttle import GuessLimits, LoginThrottle
+from tidegate.identity.throttle import OF_THE_SERVER, GuessLimits, LoginDelays, LoginThrottle
 from tidegate.identity.upkeep import Upkeep
 from tidegate.model import Account, Origin, Peer, Principal, Tally
 from tidegate.model.geography import NO_LOCATION, Locate, nowhere
@@ -69,19 +69,6 @@ _NO_GUESS: Final = frozenset({"busy", "hook_failed", "method", "provider_error",
 """Reasons of refusals that say nothing about a credential."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LoginDelays:
-    """Seconds that answers to logins wait, whoever asks.
-
-    Attributes:
-        success: of logins that are complete.
-        failed: of passwords and codes that are refused.
-    """
-
-    success: float = 0.0
-    failed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +110,6 @@ class IdentityOptions:
 
 _DELAYED: Final = frozenset(("password", KEYBOARD))
 """Kinds of credentials that can be guessed."""
-_OF_THE_SERVER: Final = frozenset(("busy", "shutdown"))
-"""Reasons of refusals that say nothing about the credential."""
 
 
 class Identity:
@@ -222,7 +207,7 @@ class Identity:
         try:
             outcome = await self._authenticate(peer, username, credential, after)
         except LoginRefused as error:
-            if self.delays.failed and credential.kind in _DELAYED and error.reason not in _OF_THE_SERVER:
+            if self.delays.failed and credential.kind in _DELAYED and error.reason not in OF_THE_SERVER:
                 await asyncio.sleep(self.delays.failed)
             raise
         if self.delays.success and isinstance(outcome, Principal):

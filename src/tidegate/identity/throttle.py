@@ -19,6 +19,23 @@ MAX_TRACKED: Final = 20_000
 """Names and addresses with recent attempts; the longest untouched is forgotten first."""
 
 
+OF_THE_SERVER: Final = frozenset(("busy", "shutdown", "provider_unavailable"))
+"""Reasons of refusals that say nothing about the credential."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginDelays:
+    """Seconds that answers to logins wait, whoever asks.
+
+    Attributes:
+        success: of logins that are complete.
+        failed: of passwords and codes that are refused.
+    """
+
+    success: float = 0.0
+    failed: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class ThrottleLimits:
     """Limits on guessing.

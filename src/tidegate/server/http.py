@@ -189,6 +189,7 @@ class RestApi:
                 throttle=self._throttle,
                 naming_rules=loaded.settings.data_provider.naming_rules,
                 factors=lambda: root.identity.factors,
+                delays=lambda: root.identity.delays,
             ),
             throttle=self._throttle,
             htpasswd=htpasswd,

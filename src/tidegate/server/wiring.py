@@ -22,8 +22,8 @@ from tidegate.doors.ssh.options import ORDER_MARK, Binding, SshOptions
 from tidegate.doors.ssh.programs.options import ProgramOptions
 from tidegate.events.factory import BUILT_IN, SinkUse
 from tidegate.identity.passwords import HashOptions, hash_password
-from tidegate.identity.service import IdentityOptions, LoginDelays
-from tidegate.identity.throttle import GuessLimits
+from tidegate.identity.service import IdentityOptions
+from tidegate.identity.throttle import GuessLimits, LoginDelays
 from tidegate.model import StorageConfig
 from tidegate.model.sealing import SealsSecrets
 from tidegate.resources import Ledger, LimitSettings, StartupLimits
