@@ -36,11 +36,13 @@ async def put(sftp: asyncssh.SFTPClient, path: str, data: bytes) -> None:
         await file.write(data)
 
 
-@pytest.mark.parametrize("method", ["reqmod", "respmod"])
+@pytest.mark.parametrize(("method", "secure"), [("reqmod", False), ("respmod", False), ("reqmod", True)])
 async def test_infected_files_are_refused_and_clean_ones_published(
-    tmp_path: Path, icap: CIcap, method: str
+    tmp_path: Path, icap: CIcap, method: str, secure: bool
 ) -> None:
-    with running(tmp_path / "config", settings=keys(icap.url(), method=method)) as server:
+    url = icap.secure_url() if secure else icap.url()
+    more = {"ca_file": str(icap.certificate)} if secure else {}
+    with running(tmp_path / "config", settings=keys(url, method=method, **more)) as server:
         person = server.account()
         async with person.connect() as client, client.start_sftp_client() as sftp:
             for size in SIZES:
@@ -56,7 +58,21 @@ async def test_infected_files_are_refused_and_clean_ones_published(
             wait_for, lambda: said in server.log_file.read_text(), "the log does not name what was found"
         )
         done = await asyncio.to_thread(fork_server.run, ["check", "-c", str(server.directory)], timeout=60)
-        assert f"scan: {icap.url()} answers" in done.stdout + done.stderr
+        assert f"scan: {url} answers" in done.stdout + done.stderr
+
+
+async def test_a_service_whose_certificate_nobody_trusts_scans_nothing(tmp_path: Path, icap: CIcap) -> None:
+    with running(tmp_path / "config", settings=keys(icap.secure_url())) as server:
+        person = server.account()
+        async with person.connect() as client, client.start_sftp_client() as sftp:
+            with pytest.raises(asyncssh.SFTPPermissionDenied, match="could not be scanned"):
+                await put(sftp, "/f", b"x" * 400_000)
+        assert list(person.home.iterdir()) == []
+        await asyncio.to_thread(
+            wait_for,
+            lambda: "CERTIFICATE_VERIFY_FAILED" in server.log_file.read_text(),
+            "the log does not say why",
+        )
 
 
 async def test_a_service_that_is_not_there(tmp_path: Path, icap: CIcap) -> None:

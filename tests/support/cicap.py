@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support import needs
+from tests.support.certificates import certificate
 from tests.support.clamd import Clamd
 from tests.support.ports import free_port
 
@@ -28,12 +29,15 @@ class CIcap:
 
     def __init__(self, directory: Path, scanner: Clamd) -> None:
         directory.mkdir(parents=True)
+        self.certificate = certificate(directory, "icap")
+        self.secure_port = free_port()
         self.directory = directory
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         user = pwd.getpwuid(os.geteuid()).pw_name
         (directory / "magic").write_text("")
         (directory / "c-icap.conf").write_text(
+            f"TlsPort 127.0.0.1:{self.secure_port} cert={self.certificate} key={directory}/key.pem\n"
             f"PidFile {directory}/pid\nCommandsSocket {directory}/ctl\nPort 127.0.0.1:{self.port}\n"
             f"User {user}\nStartServers 1\nMaxServers 2\nThreadsPerChild 16\nMinSpareThreads 4\n"
             f"MaxSpareThreads 16\nServerAdmin a@b\nServerName test\nTmpDir {directory}\nPipelining on\n"
@@ -47,6 +51,9 @@ class CIcap:
 
     def url(self, service: str = "virus_scan?allow204=on&sizelimit=off&mode=simple") -> str:
         return f"icap://127.0.0.1:{self.port}/{service}"
+
+    def secure_url(self, service: str = "virus_scan?allow204=on&sizelimit=off&mode=simple") -> str:
+        return f"icaps://127.0.0.1:{self.secure_port}/{service}"
 
     def start(self) -> None:
         """Start it and wait until it answers."""

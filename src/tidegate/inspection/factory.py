@@ -73,12 +73,14 @@ class IcapOptions(ScanOptions):
     """Options of the scan by an ICAP server.
 
     Attributes:
-        url: ``icap://host[:port]/service``.
+        url: ``icap://host[:port]/service``, or ``icaps``.
         method: ``reqmod`` or ``respmod``.
+        ca_file: file of the authorities that are trusted; empty is the system's.
     """
 
     url: str
     method: str = "reqmod"
+    ca_file: str = ""
 
 
 def create_inspectors(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of ICAP servers (RFC 3507): OPTIONS, REQMOD and RESPMOD, with preview and 204.
+"""A client of ICAP servers (RFC 3507), also by TLS: OPTIONS, REQMOD and RESPMOD, with preview and 204.
 
 An upload is shown as a PUT request (REQMOD) or as a response to a GET (RESPMOD) whose body is the file.
 "204 No Content" is the only answer that means clean. A server that names an infection, or gives a response
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import socket
+import ssl
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -23,10 +23,14 @@ from urllib.parse import quote
 from tidegate.contracts.inspection import InspectedAct, Read
 from tidegate.inspection.clamd import Turn
 from tidegate.inspection.factory import IcapOptions
+from tidegate.inspection.lines import Line, opened
 from tidegate.inspection.policies import Result, Scan
-from tidegate.inspection.sockets import CHUNK, connect, has_answered, why
+from tidegate.inspection.sockets import CHUNK, why
 
 DEFAULT_PORT: Final = 1344
+SECURE_PORT: Final = 11344
+"""That of TLS by convention; none is registered."""
+SECURE: Final = "icaps://"
 MAX_HEAD: Final = 32 * 1024
 """Bytes of the headers of an answer, and of those of the response within it."""
 MAX_LINES: Final = 200
@@ -70,12 +74,26 @@ class Abilities:
 
 def split_url(url: str) -> tuple[str, int, str]:
     """Host, port and service of a URL that the schema has admitted."""
-    rest = url.removeprefix("icap://")
+    rest = url.removeprefix("icap://").removeprefix(SECURE)
     place, _, service = rest.partition("/")
     host, colon, port = place.rpartition(":")
     if not colon or port.endswith("]"):
         host, port = place, ""
-    return host.strip("[]"), int(port) if port else DEFAULT_PORT, service
+    usual = SECURE_PORT if url.startswith(SECURE) else DEFAULT_PORT
+    return host.strip("[]"), int(port) if port else usual, service
+
+
+def client_context(file: str) -> ssl.SSLContext:
+    """TLS of a client that wants a certificate of the authorities in a PEM file; empty are the system's.
+
+    Reads files: call it off the loop.
+
+    Raises:
+        OSError: the file cannot be read, or holds no certificate.
+    """
+    context = ssl.create_default_context(cafile=file or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 class IcapClient:
@@ -83,10 +101,18 @@ class IcapClient:
 
     def __init__(self, options: IcapOptions) -> None:
         self._options = options
+        self._context: ssl.SSLContext | None = None
+        self._secure = secure = options.url.startswith(SECURE)
+        self._scheme = "icaps" if secure else "icap"
         host, port, _ = split_url(options.url)
         self._where = (host, port)
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._abilities: Abilities | None = None
+
+    async def _line(self) -> Line:
+        if self._secure and self._context is None:
+            self._context = await asyncio.to_thread(client_context, self._options.ca_file)
+        return await opened(self._where, self._context)
 
     async def abilities(self) -> Abilities:
         """The abilities of the service; asked for if they are not known or too old.
@@ -99,10 +125,9 @@ class IcapClient:
             return known
         try:
             async with asyncio.timeout(OPTIONS_SECONDS):
-                with await connect(self._where) as sock:
-                    head = self._request("OPTIONS", {"Encapsulated": "null-body=0"})
-                    await asyncio.get_running_loop().sock_sendall(sock, head)
-                    answer = await _Answer(sock).head()
+                with await self._line() as line:
+                    await line.send(self._request("OPTIONS", {"Encapsulated": "null-body=0"}))
+                    answer = await _Answer(line).head()
         except TimeoutError:
             raise IcapFailed(f"no answer in {OPTIONS_SECONDS:g} s") from None
         except OSError as error:
@@ -135,8 +160,8 @@ class IcapClient:
                 return Scan(Result.CLEAN)  # c-icap gives back what it cannot look at
             preview = (await self.abilities()).preview
             async with AsyncExitStack() as turns:
-                with await connect(self._where) as sock:
-                    exchange = _Exchange(sock, read, self._options.max_size, turn, turns)
+                with await self._line() as line:
+                    exchange = _Exchange(line, read, self._options.max_size, turn, turns)
                     return await exchange.run(self._question(act, preview), preview)
         except OSError as error:
             return Scan(Result.DOWN, why(error))
@@ -165,7 +190,7 @@ class IcapClient:
 
     def _request(self, method: str, fields: Mapping[str, str]) -> bytes:
         service = split_url(self._options.url)[2]
-        lines = [f"{method} icap://{self._host}/{service} ICAP/1.0", f"Host: {self._host}"]
+        lines = [f"{method} {self._scheme}://{self._host}/{service} ICAP/1.0", f"Host: {self._host}"]
         lines += ["User-Agent: Tidegate", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in fields.items() if value]
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
@@ -175,14 +200,14 @@ class _Exchange:
     """One question and its answer on one connection."""
 
     def __init__(
-        self, sock: socket.socket, read: Read, max_size: int, turn: Turn | None, turns: AsyncExitStack
+        self, line: Line, read: Read, max_size: int, turn: Turn | None, turns: AsyncExitStack
     ) -> None:
-        self._sock = sock
+        self._line = line
         self._read = read
         self._max_size = max_size
         self._turn = turn
         self._turns = turns
-        self._answer = _Answer(sock)
+        self._answer = _Answer(line)
         self._sent = 0
 
     async def run(self, question: bytes, preview: int | None) -> Scan:
@@ -207,7 +232,7 @@ class _Exchange:
                 return Scan(Result.TOO_LARGE, f"larger than {self._max_size} bytes")
             if not piece:
                 await self._await_turn()
-            if has_answered(self._sock):
+            if self._line.answered():
                 return await self._early()
             if not await self._send(_chunk(piece) if piece else b"0\r\n\r\n"):
                 return await self._early()
@@ -233,7 +258,7 @@ class _Exchange:
     async def _send(self, data: bytes) -> bool:
         """False if the server does not take it any more; it may have said why."""
         try:
-            await asyncio.get_running_loop().sock_sendall(self._sock, data)
+            await self._line.send(data)
         except OSError:
             return False
         return True
@@ -285,8 +310,8 @@ def found_in(head: Head) -> str:
 class _Answer:
     """Reads heads of answers, one after the other."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, line: Line) -> None:
+        self._line = line
         self._buffer = b""
 
     async def head(self) -> Head:
@@ -299,7 +324,7 @@ class _Answer:
             if len(self._buffer) > MAX_HEAD:
                 raise IcapFailed(f"the headers of its answer are longer than {MAX_HEAD} bytes")
             try:
-                piece = await asyncio.get_running_loop().sock_recv(self._sock, 8192)
+                piece = await self._line.receive(8192)
             except OSError as error:
                 raise IcapFailed(why(error)) from None
             if not piece:

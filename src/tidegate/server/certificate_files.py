@@ -49,6 +49,8 @@ def _others(loaded: Loaded) -> Iterator[tuple[str, Kind, str]]:
     if settings.data_provider.driver in ("postgresql", "mysql"):
         yield "data_provider.client_cert", "client", settings.data_provider.client_cert
         yield "data_provider.root_cert", "authority", settings.data_provider.root_cert
+    if settings.inspection.icap.url.startswith("icaps://"):
+        yield "inspection.icap.ca_file", "authority", settings.inspection.icap.ca_file
     if settings.syslog.address:
         yield "syslog.certificate_file", "client", settings.syslog.certificate_file
         yield "syslog.ca_file", "authority", settings.syslog.ca_file

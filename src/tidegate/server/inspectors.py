@@ -46,7 +46,10 @@ def clamd_options(loaded: Loaded) -> ClamdOptions | None:
 def icap_options(loaded: Loaded) -> IcapOptions | None:
     """Options of the scan by an ICAP server; None if it is off."""
     keys = loaded.settings.inspection.icap
-    return IcapOptions(keys.url, keys.method, **_scan_options(loaded, keys)) if keys.url else None
+    if not keys.url:
+        return None
+    authorities = str(loaded.resolve(keys.ca_file)) if keys.ca_file else ""
+    return IcapOptions(keys.url, keys.method, authorities, **_scan_options(loaded, keys))
 
 
 def _scan_options(loaded: Loaded, keys: ClamdKeys | IcapKeys) -> dict[str, Any]:

@@ -40,7 +40,7 @@ CLAMD_ADDRESS: Final = (
 """An address of clamd; a path is no longer than the system takes for a Unix socket."""
 CLAMD_ADDRESS_LIKE: Final = "host, host:port, [IPv6 address]:port, or the absolute path of a Unix socket"
 
-ICAP_URL: Final = rf"^$|^icap://(?:[A-Za-z0-9._-]{{1,253}}|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?/[!-~]{{0,200}}$"
+ICAP_URL: Final = rf"^$|^icaps?://(?:[A-Za-z0-9._-]{{1,253}}|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?/[!-~]{{0,200}}$"
 """A service of an ICAP server."""
 
 _Policy = Literal["refuse", "allow", "quarantine"]
@@ -97,9 +97,15 @@ class IcapKeys(Section):
 
     url: str = key(
         "",
-        "The service: `icap://host/service`, `icap://host:port/service` (1344 unless given); empty is off.",
+        "The service: `icap://host/service`, `icap://host:port/service` (1344 unless given), `icaps://` by "
+        "TLS (11344 unless given); empty is off.",
         pattern=ICAP_URL,
         like="icap://host:port/service",
+    )
+    ca_file: str = key(
+        "",
+        "File of the authorities (PEM), one of which has to have signed the certificate of an `icaps` "
+        "service, which has to name the host; empty is the system's.",
     )
     method: Literal["reqmod", "respmod"] = key(
         "reqmod",
