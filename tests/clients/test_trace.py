@@ -11,21 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
+import httpx2
 import pytest
+from tests.support.command_line import process
 from tests.support.ports import free_port
 from tests.support.programs import SSH, run
 from tests.support.running import Person, Running, wait_for
+
+DAV, HTTP = free_port(), free_port()
+ADMIN, PASSWORD = "boss", "a long and boring administrator password"
 
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, int]]:
     port = free_port()
-    ftpd = {"bindings": [{"address": "127.0.0.1", "port": port, "plain_login": True}]}
-    server = Running(
-        tmp_path_factory.mktemp("trace") / "config",
-        settings={"ftpd": ftpd},
-        log_level="trace",
-    )
+    clear = {"address": "127.0.0.1", "plain_login": True}
+    settings = {
+        "ftpd": {"bindings": [{**clear, "port": port}]},
+        "webdavd": {"bindings": [{**clear, "port": DAV}]},
+        "httpd": {"bindings": [{"address": "127.0.0.1", "port": HTTP}]},
+    }
+    home = tmp_path_factory.mktemp("trace") / "config"
+    server = Running(home, settings=settings, log_level="trace")
+    added = process("admin", "add", ADMIN, "--password-stdin", "--create", "-c", home, stdin=PASSWORD)
+    assert added.code == 0, added
     try:
         server.start()
         yield server, port
@@ -112,6 +121,69 @@ def test_ftp_commands_have_lines_and_passwords_are_in_none(traced: tuple[Running
     assert told["PASS"]["full_path"] == "-"
     assert told["PASSS"]["response_code"] == "500"
     assert person.password not in server.log_file.read_text()
+
+
+def test_webdav_requests_have_lines_and_passwords_are_in_none(traced: tuple[Running, int]) -> None:
+    server, _ = traced
+    person = server.account()
+    with httpx2.Client(
+        base_url=f"http://127.0.0.1:{DAV}", auth=(person.name, person.password), trust_env=False
+    ) as client:
+        assert client.put("/gr%C3%BC%C3%9Fe?token=hidden", content=b"z" * 12).status_code == 201
+        elsewhere = f"http://{person.name}:{person.password}@127.0.0.1:{DAV}/a%20b"
+        assert (
+            client.request("MOVE", "/gr%C3%BC%C3%9Fe", headers={"Destination": elsewhere}).status_code == 201
+        )
+        assert client.get("/a%20b").content == b"z" * 12
+        assert client.request("PROPFIND", "/none").status_code == 404
+        assert client.get("/a%20b", auth=(person.name, "wrong words")).status_code == 401
+    wait_for(lambda: len(server.lines("trace", protocol="dav", full_path="/a b")) == 2, "no line")
+    told = {one["cmd"]: one for one in lines(server, person)}
+    assert (told["PUT"]["full_path"], told["PUT"]["response_code"], told["PUT"]["bytes"]) == (
+        "/grüße",
+        201,
+        12,
+    )
+    assert (told["MOVE"]["full_path"], told["MOVE"]["target_path"]) == ("/grüße", "/a b")
+    assert (told["GET"]["bytes"], told["GET"]["remote_ip"], told["GET"]["local_ip"]) == (
+        12,
+        *["127.0.0.1"] * 2,
+    )
+    assert told["PROPFIND"]["response_code"] == 404
+    (login,) = server.lines("login", username=person.name)
+    assert {one["connection_id"] for one in lines(server, person)} == {login["connection_id"]}
+    (refused,) = server.lines("trace", protocol="dav", response_code=401)
+    assert (refused["remote_user"], refused["cmd"]) == ("-", "GET")
+    text = server.log_file.read_text()
+    assert person.password not in text and "wrong words" not in text and "hidden" not in text
+
+
+def test_requests_of_rest_and_of_pages_have_lines(traced: tuple[Running, int]) -> None:
+    server, _ = traced
+    person = server.account()
+    with httpx2.Client(base_url=f"http://127.0.0.1:{HTTP}", trust_env=False) as client:
+        token = client.get("/api/v2/token", auth=(ADMIN, PASSWORD)).json()["access_token"]
+        bearer = {"Authorization": f"Bearer {token}"}
+        url = f"/api/v2/users/{person.name}?confidential_data=0&x=hidden-value"
+        assert client.get(url, headers=bearer).status_code == 200
+        assert client.get("/api/v2/users").status_code == 401
+        form = {"name": ADMIN, "password": PASSWORD}
+        assert client.post("/web/admin/login", data=form).status_code == 303
+        assert client.get("/web/admin/users").status_code == 200
+    wait_for(lambda: bool(server.lines("trace", protocol="http", full_path="/web/admin/users")), "no line")
+    told = server.lines("trace", protocol="http")
+    seen = [
+        (one["cmd"], one["full_path"].partition("?")[0], one["remote_user"], one["response_code"])
+        for one in told
+    ]
+    assert ("GET", f"/api/v2/users/{person.name}", ADMIN, 200) in seen
+    assert ("GET", "/api/v2/users", "-", 401) in seen
+    assert ("POST", "/web/admin/login", "-", 303) in seen
+    assert ("GET", "/web/admin/users", ADMIN, 200) in seen
+    requests = {line["request_id"] for line in server.lines("httpd")}
+    assert {one["connection_id"] for one in told} <= requests
+    text = server.log_file.read_text()
+    assert PASSWORD not in text and token not in text and "hidden-value" not in text
 
 
 async def test_other_levels_have_no_such_lines(tmp_path: Path) -> None:

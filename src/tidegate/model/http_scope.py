@@ -24,6 +24,12 @@ EXCHANGE: Final = "tidegate.exchange"
 BINDING: Final = "tidegate.binding"
 """The key of the binding's value for its application (`EdgeOptions.binding`)."""
 
+WHO: Final = "tidegate.who"
+"""str: name of the account or administrator that the request is of; absent before they are known."""
+
+PEER: Final = "tidegate.peer"
+"""`tidegate.model.Peer`: the client whose request it is, at doors whose clients have sessions."""
+
 FOREIGN_REFUSED: Final = "requests that pages of other sites make are not accepted"
 """The answer to such a request where it is refused."""
 

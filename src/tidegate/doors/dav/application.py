@@ -17,6 +17,7 @@ from tidegate.doors.dav.clients import Clients
 from tidegate.doors.dav.request import Rejected, Request
 from tidegate.doors.dav.wire import headers
 from tidegate.errors import InvalidPath, PeerGone, TidegateError
+from tidegate.model import http_scope
 
 CHALLENGE: Final = (b"www-authenticate", b'Basic realm="Tidegate", charset="UTF-8"')
 
@@ -78,6 +79,8 @@ class DavApplication:
         method, intent = found
         client = await self._client(request)
         request.exchange.proved()
+        scope = request.scope
+        scope[http_scope.WHO], scope[http_scope.PEER] = client.principal.username, client.peer
         with self.clients.serving(client, request.exchange):
             await self._answer(request, client, method, intent)
 

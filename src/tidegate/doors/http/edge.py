@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tidegate.doors.common.trace import tracing
 from tidegate.doors.http.origins import SAFE_METHODS, is_foreign
 from tidegate.errors import TooLarge
 from tidegate.logs.redact import MASK
@@ -143,6 +144,8 @@ class EdgeMiddleware:
         finally:
             self._answers[min(exchange.status // 100, 5)] += 1
             exchange.record(time.monotonic() - started)
+            if tracing():
+                exchange.trace(time.monotonic() - started)
 
 
 class _Exchange:
@@ -212,6 +215,20 @@ class _Exchange:
             return False
         return self._ended
 
+    def trace(self, seconds: float) -> None:
+        """The line of log level ``trace``."""
+        from tidegate.doors.http.traced import trace_request
+
+        scope, options = self._scope, self._options
+        trace_request(
+            scope,
+            options.protocol,
+            shown_uri(raw_path(scope), scope["query_string"], options.shown_parameters),
+            code=self.status,
+            seconds=seconds,
+            size=self._taken or self._size,
+        )
+
     def record(self, seconds: float) -> None:
         """The line of the access log."""
         if not _record.isEnabledFor(logging.INFO):
@@ -224,11 +241,7 @@ class _Exchange:
             "proto": f"HTTP/{scope['http_version']}",
             "method": scope["method"],
             "user_agent": agent[:MAX_LOGGED_CHARS],
-            "uri": shown_uri(
-                scope.get("raw_path") or scope["path"].encode(),
-                scope["query_string"],
-                self._options.shown_parameters,
-            ),
+            "uri": shown_uri(raw_path(scope), scope["query_string"], self._options.shown_parameters),
             "resp_status": self.status,
             "resp_size": self._size,
             "elapsed_ms": round(seconds * 1000),
@@ -261,6 +274,12 @@ def _peer(client: Any) -> str:
     ip = client[0] if client else ""
     peer = parse_address(ip)
     return str(peer) if peer is not None else ip
+
+
+def raw_path(scope: Scope) -> bytes:
+    """The path of a request, percent-encoded."""
+    found: bytes = scope.get("raw_path") or scope["path"].encode()
+    return found
 
 
 def shown_uri(raw_path: bytes, query: bytes, parameters: frozenset[str]) -> str:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tidegate.errors import Denied, LoginRefused, NotFound, ProviderUnavailable, TidegateError
 from tidegate.identity.admins import Throttled
-from tidegate.model.http_scope import FOREIGN, crashed
+from tidegate.model.http_scope import FOREIGN, WHO, crashed
 from tidegate.policy.second_factor import has_factor
 from tidegate.web.admin import registry, rendering, sessions
 from tidegate.web.admin.forms import TOKEN, TOKEN_HEADER, Form, read_form, read_upload
@@ -125,6 +125,8 @@ class Pages:
         )
         try:
             session = await sessions.find(request, services, active=not page.streams)
+            if session is not None:
+                request.scope[WHO] = session.admin.username
             visit = replace(visit, session=session)
             return await self._serve(visit)
         except TidegateError as error:

@@ -103,6 +103,12 @@ async def caller(request: Request) -> Caller:
         HTTPException: nobody we know (401), too many attempts (429).
         Denied: known, and not welcome from there (403).
     """
+    who = await _caller(request)
+    request.scope[http_scope.WHO] = who.name
+    return who
+
+
+async def _caller(request: Request) -> Caller:
     services = services_of(request)
     ip = client_ip(request)
     kind, _, credential = request.headers.get("authorization", "").partition(" ")
@@ -309,6 +315,7 @@ async def user_by_token(request: Request) -> Account:
     except LoginRefused as error:
         _log.info("request from %s refused: %s %r", ip, error.reason, error.username)
         raise unauthorised() from None
+    request.scope[http_scope.WHO] = account.username
     now_ms = time.time_ns() // 1_000_000
     place = services.locate(ip)
     try:
