@@ -54,9 +54,10 @@ def test_a_prometheus_that_scraped_a_server_answers_every_query(tmp_path: Path) 
         person = server.account()
         with prometheus(tmp_path / "prometheus", f"127.0.0.1:{port}", RULES) as there:
             there.wait("tidegate_build_info")
-            sftp(person, "put f f", "get f back", "rename f g", "rm g", cwd=tmp_path)
+            sftp(person, "put f f", "get f back", "rename f g", "ls -l", "rm g", cwd=tmp_path)
             there.wait('tidegate_transfers_total{direction="out", status="ok"} == 1')
             there.wait("rate(tidegate_operation_seconds_count[10s])")
+            there.wait('tidegate_operation_seconds_count{operation="list", storage="local"} >= 1')
             there.wait('tidegate:moved_bytes:rate5m{direction="in"} > 0')
 
             empty = []

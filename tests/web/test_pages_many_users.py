@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from tests.support.accounts import ED25519
 from tests.support.browser import BASE, Browser, Shown, browser
+from tests.support.doors import services_of
 from tests.support.people import CHEAP
 from tests.support.web_world import WebWorld
 
@@ -152,9 +154,6 @@ etc,,/,,,,,
     forced = await send(inside, "create", text=table, generate="")
     assert forced.status == 400
     assert await names(world) == ["cloud", "taken"]
-    many = "username,password\n" + "".join(f"u{at},{TYPED}\n" for at in range(102))
-    page = await send(inside, "preview", many.encode())
-    assert told(page) == ["102 password: is more than 100 plain passwords; have them made, or give hashes"]
     for content, what in (
         (b"username\n\xe9", "Line 2: the byte 0xe9 is no UTF-8"),
         (b"x" * 600_000, "longer than 524288 bytes"),
@@ -172,8 +171,8 @@ async def test_a_name_taken_meanwhile_is_listed(
     page = await send(inside, "preview", text="username\nann\nbob\n", generate="1")
     hashed = Bulk._hashed
 
-    async def slowly(self: Bulk, users: Any, by: Any) -> Any:
-        found = await hashed(self, users, by)
+    async def slowly(self: Bulk, *what: Any) -> Any:
+        found = await hashed(self, *what)
         await world.client.post("/api/v2/users", json=world.user("bob", email="first@example.com"))
         return found
 
@@ -185,6 +184,94 @@ async def test_a_name_taken_meanwhile_is_listed(
     assert bob is not None
     assert (bob.email, bob.password) == ("first@example.com", "")
     assert list(csv.reader(io.StringIO(made.value("passwords"))))[1][0] == "ann"
+
+
+def plain(number: int) -> str:
+    return "username,password\n" + "".join(f"u{at:04},{TYPED}\n" for at in range(number))
+
+
+async def over(world: WebWorld) -> None:
+    """Background work is over."""
+    while tasks := list(services_of(world.app).jobs._tasks):
+        await asyncio.wait(tasks)
+
+
+async def test_a_thousand_plain_passwords_are_hashed_in_the_background(
+    world: WebWorld, inside: Browser
+) -> None:
+    await inside.get("/many-users")
+    preview = await send(inside, "preview", plain(1_000).encode())
+    assert "1,000 users would be added." in preview.text
+    begun = await confirm(inside, preview)
+    assert begun.status == 303
+    page = await inside.get(begun.location)
+    assert "Passwords are being hashed." in page.text and "of 1,000 passwords" in page.text
+    part = await inside.get(f"{begun.location}/progress", {"HX-Request": "true"})
+    assert (part.status, "of 1,000 passwords" in part.answer.text) == (200, True)
+    assert await names(world) == []  # all at once, at the end
+    busy = await send(inside, "create", text=plain(30), generate="")
+    assert busy.status == 409 and "a table of boss is being added" in busy.text
+    await over(world)
+    part = await inside.get(f"{begun.location}/progress", {"HX-Request": "true"})
+    assert part.answer.headers["hx-refresh"] == "true"
+    made = await inside.get(begun.location)
+    assert "1,000 users are added." in made.text
+    assert len(await names(world)) == 1_000
+    one = await world.app.provider.user("u0999")
+    assert one is not None and verify(TYPED, one.password)
+    await world.add_admin("other", "*")
+    async with browser(world).client as client:
+        other = Browser(client)
+        await other.sign_in("other")
+        assert (await other.get(begun.location)).status == 404
+
+
+async def test_who_may_not_any_more_adds_nobody(world: WebWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    admin = await world.add_admin("clerk", "*")
+    hashed = Bulk._hashed
+
+    async def slowly(self: Bulk, *what: Any) -> Any:
+        found = await hashed(self, *what)
+        await world.app.provider.update_admin(replace(admin, permissions=("view_users",)))
+        return found
+
+    monkeypatch.setattr(Bulk, "_hashed", slowly)
+    async with browser(world).client as client:
+        clerk = Browser(client)
+        await clerk.sign_in("clerk")
+        await clerk.get("/many-users")
+        begun = await send(clerk, "create", text=plain(30), generate="")
+        assert begun.status == 303
+        await over(world)
+    assert await names(world) == []
+    work = services_of(world.app).jobs.tables.find(begun.location.rpartition("/")[2], "clerk")
+    assert work.error == "clerk may not add these users any more; nothing was added"
+
+
+async def test_a_stop_breaks_a_table_off(world: WebWorld, inside: Browser) -> None:
+    await inside.get("/many-users")
+    begun = await send(inside, "create", text=plain(500), generate="")
+    await services_of(world.app).jobs.close()
+    page = await inside.get(begun.location)
+    assert "Nothing was added." in page.text and "it was broken off" in page.text
+    assert await names(world) == []
+
+
+async def test_many_plain_passwords_over_rest(world: WebWorld) -> None:
+    kind = {"Content-Type": "text/csv; charset=utf-8"}
+    url = "/api/v2/users/csv"
+    begun = await world.client.post(url, content=plain(150) + "made,\n", params={"generate": 1}, headers=kind)
+    assert begun.status_code == 202
+    told = begun.json()
+    assert (told["state"], told["to_hash"], told["users"]) == ("running", 150, [])
+    await over(world)
+    done = (await world.client.get(f"{url}/{told['id']}")).json()
+    assert (done["state"], done["hashed"], len(done["users"]), done["left"]) == ("done", 150, 151, [])
+    made = await world.app.provider.user("made")
+    assert made is not None and verify(done["users"][-1]["password"], made.password)
+    assert (await world.client.get(f"{url}/nothing")).status_code == 404
+    few = await world.client.post(url, content=plain(21).replace("u00", "v00"), headers=kind)
+    assert few.status_code == 200 and len(few.json()["users"]) == 21
 
 
 async def test_rights_and_roles_hold(world: WebWorld) -> None:

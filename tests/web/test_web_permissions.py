@@ -34,6 +34,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/status"): "view_status",
     ("GET", "/users"): "view_users",
     ("POST", "/users"): "add_users",
+    ("GET", "/users/csv/{table}"): "add_users",
     ("POST", "/users/csv"): "add_users",
     ("GET", "/users/{username}"): "view_users",
     ("PUT", "/users/{username}"): "edit_users",

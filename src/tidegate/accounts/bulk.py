@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,8 +22,9 @@ from tidegate.store.documents import encode_account
 
 MAX_TOLD_OF_A_ROW: Final = 8
 """Mistakes of one row that are looked for."""
-MAX_TYPED: Final = 100
-"""Plain passwords of one table: each is hashed at the usual costs, some 50 ms of a processor."""
+AT_ONCE: Final = 20
+"""Plain passwords of a table while whose hashing somebody may wait: each takes some 50 to 200 ms of a
+processor at the usual costs."""
 HASHED_AT_ONCE: Final = 8
 BUSY_TRIES: Final = 600
 BUSY_SECONDS: Final = 0.1
@@ -67,6 +68,11 @@ class Plan:
 
     users: tuple[PlannedUser, ...]
     mistakes: tuple[Mistake, ...]
+
+    @property
+    def hashes(self) -> int:
+        """Passwords that have to be hashed at the usual costs."""
+        return sum(one.plain and not one.generated for one in self.users)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +123,6 @@ class Bulk:
         for row in table.rows:
             planned += await self._planned(row, by, templates, roles, mistakes, generate=generate)
             await asyncio.sleep(0)  # others have their turn
-        typed = [one.row for one in planned if one.plain and not one.generated]
-        if len(typed) > MAX_TYPED:
-            what = f"is more than {MAX_TYPED} plain passwords; have them made, or give hashes"
-            mistakes.append(Mistake(typed[MAX_TYPED], "password", what))
         rows: dict[str, int] = {}
         for one in planned:
             first = rows.setdefault(one.account.username, one.row)
@@ -130,8 +132,21 @@ class Bulk:
         mistakes += [Mistake(rows[name], "username", f"{name!r} exists already") for name in taken]
         return Plan(tuple(planned), tuple(sorted(mistakes)))
 
-    async def create(self, plan: Plan, *, by: Actor) -> list[Outcome]:
+    async def create(
+        self,
+        plan: Plan,
+        *,
+        by: Actor,
+        hashed: Callable[[], object] = lambda: None,
+        check: Callable[[], Awaitable[None]] | None = None,
+    ) -> list[Outcome]:
         """Add all users of a plan in one transaction; a name that was taken meanwhile is left as it is.
+
+        Args:
+            plan: without mistakes.
+            by: who adds them.
+            hashed: called for each of `Plan.hashes` that is done.
+            check: called before anything is stored; what it raises leaves everything as it is.
 
         Raises:
             BadRecord: the plan has mistakes, or a password cannot be hashed; nothing was changed.
@@ -143,7 +158,9 @@ class Bulk:
         if plan.mistakes:
             raise BadRecord("", str(plan.mistakes[0]))
         given = {one.account.username: one for one in plan.users}
-        accounts = await self._hashed(plan.users, by)
+        accounts = await self._hashed(plan.users, by, hashed)
+        if check is not None:
+            await check()
 
         async def batches() -> AsyncIterator[Sequence[Account]]:
             yield accounts
@@ -253,7 +270,9 @@ class Bulk:
 
     # -- passwords -------------------------------------------------------------------------------------
 
-    async def _hashed(self, users: Sequence[PlannedUser], by: Actor) -> list[Account]:
+    async def _hashed(
+        self, users: Sequence[PlannedUser], by: Actor, done: Callable[[], object]
+    ) -> list[Account]:
         room = asyncio.Semaphore(HASHED_AT_ONCE)
 
         async def one(planned: PlannedUser) -> Account:
@@ -264,7 +283,9 @@ class Bulk:
             if not planned.plain:
                 return self._users.with_hash(account, account.password) if account.password else account
             async with room:
-                return self._users.with_hash(account, await self._patiently(account, by))
+                hashed = await self._patiently(account, by)
+            done()
+            return self._users.with_hash(account, hashed)
 
         tasks = [asyncio.ensure_future(one(planned)) for planned in users]
         try:

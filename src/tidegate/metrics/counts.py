@@ -70,7 +70,8 @@ class EventCounts:
         recent: the last minute, for pages; None while nobody looks.
         transfers: by action, status, kind of storage and protocol.
         first_byte: of downloads: seconds from the open file to its first bytes, by kind of storage.
-        operations: seconds that other operations took, by action and kind of storage.
+        operations: seconds that other operations took, by action and kind of storage; listings and `stat`
+            too, of which a share is timed and stands for all.
         logins: by method; `refused_logins` likewise.
         login_seconds: the time that judging an accepted login took, by method.
         refused: refusals by the step that refused (``connection``, ``login`` or ``policy``) and by rule.
@@ -178,6 +179,14 @@ class EventCounts:
             histogram.observe(event.first_byte, origin.connection_id, event.at)
         if self.recent is not None:
             self.recent.finished(event)
+
+    def looked(self, operation: str, storage: str, seconds: float, number: int) -> None:
+        """Count looks at storage, which have no events: one that was timed, for so many."""
+        key = operation, self._storages.of(storage)
+        histogram = self.operations.get(key)
+        if histogram is None:
+            histogram = self.operations[key] = Histogram()
+        histogram.stand_for(seconds, number)
 
     def _operated(self, event: Operated) -> None:
         if event.action is Action.SSH_COMMAND:

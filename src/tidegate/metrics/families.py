@@ -89,7 +89,7 @@ class Families:
         )
         yield _histograms(
             "tidegate_operation_seconds",
-            "Time of operations on files other than transfers.",
+            "Time of operations on files other than transfers; of stat a share is timed and stands for all.",
             [({"operation": key[0], "storage": key[1]}, one) for key, one in events.operations.items()],
         )
 

@@ -40,6 +40,12 @@ class Histogram:
         self.total = 0.0
         self.examples: dict[int, Example] = {}
 
+    def stand_for(self, value: float, number: int) -> None:
+        """Count one observation for so many."""
+        value = max(value, 0.0)
+        self.counts[bisect_left(self.bounds, value)] += number
+        self.total += value * number
+
     def observe(self, value: float, connection_id: str = "", at: float = 0.0) -> None:
         """Count one observation.
 

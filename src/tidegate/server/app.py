@@ -35,7 +35,7 @@ from tidegate.server.certificates import user_certificates
 from tidegate.server.defence import DefenceHost
 from tidegate.server.door_table import BUILT_IN
 from tidegate.server.doors import Composition, DoorPlan, Doors
-from tidegate.server.files import storage_host, vfs_options, write_locks
+from tidegate.server.files import session_kind, storage_host, vfs_options, write_locks
 from tidegate.server.first_admin import create_first_admin
 from tidegate.server.hooked import login_hooks, notices
 from tidegate.server.later import MOVES_DIRECTORY, LaterParts
@@ -191,6 +191,7 @@ class App:
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))), ready=self._storages.ready,
             properties=self.provider, locks=write_locks(self.loaded, self.live),
+            session=session_kind(measures),
         )  # fmt: skip
         if self.provider_ready:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)

@@ -17,9 +17,12 @@ from tidegate.model.door import DoorStatus
 from tidegate.resources import Ledger
 from tidegate.server.sandbox import sandbox_places
 from tidegate.vfs.context import VfsOptions
+from tidegate.vfs.session import Session
 
 if TYPE_CHECKING:
+    from tidegate.metrics.measures import Measures
     from tidegate.model.observe import Observe
+    from tidegate.vfs.factory import MakeSession
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +86,15 @@ def object_rules(loaded: Loaded) -> ObjectRules:
         partial_seconds=keys.unfinished_upload_hours * 3600.0,
         rename_seconds=keys.rename_note_hours * 3600.0,
     )
+
+
+def session_kind(measures: Measures | None) -> MakeSession:
+    """The sessions of users: timed where somebody counts."""
+    if measures is None:
+        return Session
+    from tidegate.vfs.watched import Watch
+
+    return Watch(measures.events.looked).session
 
 
 def write_locks(loaded: Loaded, live: Live) -> LockTable:

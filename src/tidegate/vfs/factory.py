@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from tidegate.model.properties import KeepsProperties
 
 
+MakeSession = Callable[[Context, VPath, list[FolderUsage]], Session]
+"""Makes the session of a context, with its start directory and the usage of its folders."""
+
+
 class VfsSessions:
     """`vfs.api.Sessions`, and everything that sessions of one process share.
 
@@ -55,6 +59,7 @@ class VfsSessions:
         lease: this server's marks, if several servers may use the store.
         locks: write locks; None for those of this object alone.
         properties: keeps dead properties; None for nobody.
+        session: makes each session; `tidegate.vfs.watched` has one that is timed.
 
     Attributes:
         tracker: live usage.
@@ -78,8 +83,10 @@ class VfsSessions:
         locks: LockTable | None = None,
         properties: KeepsProperties | None = None,
         ready: MakeReady | None = None,
+        session: MakeSession = Session,
     ) -> None:
         self._emit = emit
+        self._session = session
         self._kept = kept
         self._inspections = inspections
         self._options = options or VfsOptions()
@@ -216,7 +223,7 @@ class VfsSessions:
             down=down,
         )
         start = VPath.parse(account.filters.start_directory or "/")
-        return Session(context, start, folders)
+        return self._session(context, start, folders)
 
     async def locks_against(
         self, account: Account, path: VPath, *, member: bool, tree: bool

@@ -112,6 +112,22 @@ def test_transfers_are_counted_by_what_became_of_them(measures: Measures) -> Non
     assert value(families, "tidegate_first_byte_seconds_bucket", storage="local", le="0.01") == 0
 
 
+def test_a_look_that_was_timed_stands_for_others(measures: Measures) -> None:
+    families = Families(measures)
+    measures.events.looked("stat", "local", 0.002, 64)
+    measures.events.looked("stat", "local", -1.0, 64)
+    measures.events.handle_nowait(
+        kinds.Operated(origin=ORIGIN, action=Action.RENAME, storage="local", elapsed=0.1)
+    )
+
+    labels = {"operation": "stat", "storage": "local"}
+    assert value(families, "tidegate_operation_seconds_count", **labels) == 128
+    assert value(families, "tidegate_operation_seconds_bucket", **labels, le="0.001") == 64
+    assert value(families, "tidegate_operation_seconds_bucket", **labels, le="0.0025") == 128
+    assert value(families, "tidegate_operation_seconds_sum", **labels) == pytest.approx(0.128)
+    assert value(families, "tidegate_operation_seconds_count", operation="rename", storage="local") == 1
+
+
 def test_moved_bytes_include_transfers_in_flight_and_never_fall(measures: Measures) -> None:
     families = Families(measures)
 

@@ -46,6 +46,16 @@ class TableOutcome(BaseModel):
     left: list[TableUser] = Field(description="Whose name was taken meanwhile; those accounts are untouched.")
 
 
+class TableProgress(TableOutcome):
+    """A table of users that is being added, or was."""
+
+    id: str
+    state: Literal["running", "done", "failed"]
+    error: str = Field(description="The reason why nothing was added.")
+    hashed: int = Field(description="Passwords that are hashed by now.")
+    to_hash: int = Field(description="Passwords that have to be hashed.")
+
+
 class TableMistake(BaseModel):
     """One mistake of a table."""
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many users from a CSV: a form, what would be added, and what was; nothing is kept between these.
+"""Many users from a CSV: a form, what would be added, and what was.
 
-The preview carries the table: whoever confirms sends again what they have seen, and it is judged again.
+The preview carries the table: whoever confirms sends again what they have seen, and it is judged again. Where
+many passwords have to be hashed, that is done after the answer, and a page shows how far it is.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from tidegate.accounts.bulk import Outcome, Plan
+from tidegate.accounts.bulk import AT_ONCE, Outcome, Plan
 from tidegate.accounts.user_table import COLUMNS, MAX_ROWS, MAX_TABLE_BYTES, SEVERAL, decode_table, read_table
 from tidegate.errors import BadRecord, LoginRefused
 from tidegate.model.spreadsheet import cell
 from tidegate.web.admin.record_pages import sentence
 from tidegate.web.admin.registry import Page
+from tidegate.web.admin.rendering import url
 from tidegate.web.admin.visit import HEADERS, Visit
 
 MAX_SHOWN: Final = 500
@@ -113,12 +115,20 @@ async def create(visit: Visit) -> Response:
     plan = await _plan(visit, text)
     if plan.mistakes or not plan.users:
         return _planned(visit, text, plan, "The table has mistakes by now; look at it again.")
+    services = visit.services
+    if plan.hashes > AT_ONCE:
+        work = services.jobs.tables.begin(services, plan, visit.actor)
+        return visit.go("many-users", "work", work.id)
     try:
-        made = await visit.services.administration.bulk.create(plan, by=visit.actor)
+        made = await services.administration.bulk.create(plan, by=visit.actor)
     except LoginRefused:
         return _planned(visit, text, plan, "The server is busy. Nothing was added; try again.")
     except BadRecord as error:
         return _planned(visit, text, plan, f"{sentence(str(error))} Nothing was added.")
+    return _made(visit, made)
+
+
+def _made(visit: Visit, made: Sequence[Outcome]) -> Response:
     added = [one for one in made if one.added]
     context = {
         "added": added[:MAX_SHOWN],
@@ -127,6 +137,26 @@ async def create(visit: Visit) -> Response:
         "passwords": _csv(added) if any(one.password for one in added) else "",
     }
     return visit.html("many_users_made.html", context)
+
+
+async def show_work(visit: Visit) -> Response:
+    """The progress of a table whose passwords are hashed, then what became of it."""
+    work = visit.services.jobs.tables.find(visit.name("id"), visit.who.username)
+    if not work.running and not work.error:
+        return _made(visit, work.made)
+    return visit.html("many_users_work.html", {"work": work, "again": _again(visit)})
+
+
+async def progress(visit: Visit) -> Response:
+    """The part about the progress; the page is loaded anew when it is over."""
+    work = visit.services.jobs.tables.find(visit.name("id"), visit.who.username)
+    if not work.running:
+        return Response(headers={**HEADERS, "HX-Refresh": "true"})
+    return visit.html("many_users_progress.html", {"work": work, "again": _again(visit)})
+
+
+def _again(visit: Visit) -> str:
+    return url("many-users", "work", visit.name("id"), "progress")
 
 
 def _csv(made: Sequence[Outcome]) -> str:
@@ -164,5 +194,7 @@ PAGES: Final = (
     Page(path="/many-users/sample.csv", show=sample, needs=NEEDS),
     Page(path="/many-users/preview", act=preview, needs=NEEDS, takes_file=True),
     Page(path="/many-users/create", act=create, needs=NEEDS, takes_file=True),
+    Page(path="/many-users/work/{id}", show=show_work, needs=NEEDS),
+    Page(path="/many-users/work/{id}/progress", show=progress, needs=NEEDS, streams=True),
     Page(path="/many-users/passwords.csv", act=passwords, needs=NEEDS, takes_file=True),
 )

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from tidegate.accounts.administrators import EVERYTHING
 from tidegate.packages import load_beside
@@ -27,6 +28,13 @@ from tidegate.web.api.paging import (
 )
 from tidegate.web.api.preconditions import Version, etag
 from tidegate.web.api.routes import BASE
+
+if TYPE_CHECKING:
+    from tidegate.accounts.bulk import Outcome
+    from tidegate.web.api.table_works import TableWork
+
+AT_ONCE_OVER_REST: Final = 100
+"""Plain passwords of a table whose outcome is the answer itself: programs wait longer than people."""
 
 router = APIRouter(prefix=BASE, tags=["users"])
 
@@ -60,7 +68,11 @@ async def add_user(
 
 @router.post(
     "/users/csv",
-    responses={200: {"model": schemas.TableOutcome}, 400: {"model": schemas.TableRefused}},
+    responses={
+        200: {"model": schemas.TableOutcome},
+        202: {"model": schemas.TableProgress},
+        400: {"model": schemas.TableRefused},
+    },
     openapi_extra={
         "requestBody": {"required": True, "content": {"text/csv": {"schema": {"type": "string"}}}}
     },
@@ -78,6 +90,7 @@ async def add_table(  # noqa: PLR0917  a query parameter is a parameter
     """Add the users of a CSV in one transaction, or tell each mistake by row and column and add none.
 
     The first row names columns, `username` among them; the form for many users in the web admin lists all.
+    With more than 100 plain passwords, whose hashes take long, the answer is 202: `id` asks for the outcome.
     """
     await load_beside("tidegate.accounts.user_table")
     from tidegate.accounts.user_table import MAX_TABLE_BYTES, read_table
@@ -90,14 +103,36 @@ async def add_table(  # noqa: PLR0917  a query parameter is a parameter
         return Json(
             {"message": "Bad request", "error": str(plan.mistakes[0]), "mistakes": told}, status_code=400
         )
-    answer: dict[str, Any] = {"users": [], "left": []}
     if preview:
-        answer["users"] = [{"username": one.account.username} for one in plan.users]
-        return Json(answer)
-    for one in await bulk.create(plan, by=by):
+        return Json({"users": [{"username": one.account.username} for one in plan.users], "left": []})
+    if plan.hashes > AT_ONCE_OVER_REST:
+        return Json(_progress(services.jobs.tables.begin(services, plan, by)), status_code=202)
+    return Json(_outcome(await bulk.create(plan, by=by)))
+
+
+@router.get("/users/csv/{table}", responses={200: {"model": schemas.TableProgress}})
+async def table_progress(
+    services: With,
+    who: AddUsers,
+    table: Annotated[str, Path(max_length=64, description="`id` of the answer that began it.")],
+) -> Response:
+    """How far a table is that you have sent; its outcome for half an hour."""
+    return Json(_progress(services.jobs.tables.find(table, who.name)))
+
+
+def _outcome(made: Sequence[Outcome]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"users": [], "left": []}
+    for one in made:
         shown = {"username": one.username, **({"password": one.password} if one.password else {})}
         answer["users" if one.added else "left"].append(shown)
-    return Json(answer)
+    return answer
+
+
+def _progress(work: TableWork) -> dict[str, Any]:
+    state = "running" if work.running else "failed" if work.error else "done"
+    error = "" if work.running else work.error
+    counts = {"hashed": work.done, "to_hash": work.total}
+    return {"id": work.id, "state": state, "error": error, **counts, **_outcome(work.made)}
 
 
 @router.get("/users/{username}", responses={200: schemas.one("User")})
