@@ -8,7 +8,7 @@ of it, so one in `SHARE` is timed, chosen at random, and stands for so many.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
-from random import randint
+from secrets import randbelow
 from time import monotonic
 from typing import Any, Final
 
@@ -60,7 +60,7 @@ class WatchedSession(Session):
         watch.left -= 1
         if watch.left > 0:
             return super().stat(path, follow=follow)
-        watch.left = randint(1, 2 * SHARE - 1)  # noqa: S311  no secret
+        watch.left = 1 + randbelow(2 * SHARE - 1)
         return self._timed(super().stat(path, follow=follow), path)
 
     async def _timed(self, looking: Coroutine[Any, Any, Entry], path: VPath) -> Entry:

@@ -103,12 +103,6 @@ async def caller(request: Request) -> Caller:
         HTTPException: nobody we know (401), too many attempts (429).
         Denied: known, and not welcome from there (403).
     """
-    who = await _caller(request)
-    request.scope[http_scope.WHO] = who.name
-    return who
-
-
-async def _caller(request: Request) -> Caller:
     services = services_of(request)
     ip = client_ip(request)
     kind, _, credential = request.headers.get("authorization", "").partition(" ")
@@ -130,6 +124,7 @@ async def _caller(request: Request) -> Caller:
 
 def _known(request: Request, who: Caller) -> Caller:
     http_scope.proved(request.scope)
+    request.scope[http_scope.WHO] = who.name
     return who
 
 

@@ -116,7 +116,7 @@ async def table_progress(
     who: AddUsers,
     table: Annotated[str, Path(max_length=64, description="`id` of the answer that began it.")],
 ) -> Response:
-    """How far a table is that you have sent; its outcome for half an hour."""
+    """The progress of a table that you have sent; its outcome for half an hour."""
     return Json(_progress(services.jobs.tables.find(table, who.name)))
 
 
