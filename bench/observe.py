@@ -69,7 +69,7 @@ def scrape(stop: threading.Event) -> None:
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """Where the median of more such values would be, 95 of 100 times (bootstrap)."""
+    """The interval in which the median of more such values would be, 95 of 100 times (bootstrap)."""
     chance = random.Random(1)
     medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(RESAMPLES))
     return medians[int(0.025 * RESAMPLES)], medians[int(0.975 * RESAMPLES)]
@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=30)
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--mib", type=int, default=512, help="of the large file")
+    parser.add_argument("--rows", default="", help="only those whose names begin so")
+    parser.add_argument("--no-trace", action="store_true", help="compare metrics alone")
     chosen = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
     files, key = base / "files", make_key(base)
@@ -88,7 +90,7 @@ def main() -> None:
     stop = threading.Event()
     print(f"reference loop: {interpreter_ms():.0f} ms")
     try:
-        for kind in (Plain, Measured, Traced):
+        for kind in (Plain, Measured) if chosen.no_trace else (Plain, Measured, Traced):
             server = kind(base, files, key)
             server.start()
             for name in kind.settings:
@@ -105,6 +107,7 @@ def main() -> None:
             ),
             "ls -l": lambda server: sftp(server, f"ls -l {server.remote('many')}"),
         }
+        rows = {row: work for row, work in rows.items() if row.startswith(chosen.rows)}
         figures: dict[tuple[str, str], list[float]] = {}
         for turn in range(chosen.turns + 1):
             for row, work in rows.items():

@@ -190,8 +190,7 @@ class App:
             kept=self.bus, inspections=self.receivers.inspections,
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))), ready=self._storages.ready,
-            properties=self.provider, locks=write_locks(self.loaded, self.live),
-            session=session_kind(measures),
+            properties=self.provider, locks=write_locks(self.loaded, self.live), session=session_kind(measures),
         )  # fmt: skip
         if self.provider_ready:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)

@@ -25,6 +25,10 @@ Looked = Callable[[str, str, float, int], object]
 """Told of a look: the operation, the kind of storage, seconds, and for how many it stands."""
 
 
+_STAT: Final = Session.stat
+"""Found at once: `super` takes half as long as all that is added here."""
+
+
 class Watch:
     """Makes sessions of one server.
 
@@ -57,11 +61,11 @@ class WatchedSession(Session):
     def stat(self, path: VPath, *, follow: bool = True) -> Coroutine[Any, Any, Entry]:
         """As `Session.stat`."""
         watch = self._watch
-        watch.left -= 1
-        if watch.left > 0:
-            return super().stat(path, follow=follow)
-        watch.left = 1 + randbelow(2 * SHARE - 1)
-        return self._timed(super().stat(path, follow=follow), path)
+        if watch.left:
+            watch.left -= 1
+            return _STAT(self, path, follow=follow)
+        watch.left = randbelow(2 * SHARE - 1)
+        return self._timed(_STAT(self, path, follow=follow), path)
 
     async def _timed(self, looking: Coroutine[Any, Any, Entry], path: VPath) -> Entry:
         began, answered = monotonic(), False
