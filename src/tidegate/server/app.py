@@ -187,10 +187,10 @@ class App:
         self._sessions = VfsSessions(
             self._storages.build, UsageRecords(self._identity, self.provider, self._identity.keep_tally),
             options=vfs_options(self.loaded, self.ledger), emit=self.bus.emit,
-            kept=self.bus, inspections=self.receivers.inspections,
+            kept=self.bus, inspections=self.receivers.inspections, session=session_kind(measures),
             track_quota=self.loaded.settings.data_provider.track_quota,
             lease=Lease(self.provider, server_name(str(self.loaded.config_dir))), ready=self._storages.ready,
-            properties=self.provider, locks=write_locks(self.loaded, self.live), session=session_kind(measures),
+            properties=self.provider, locks=write_locks(self.loaded, self.live),
         )  # fmt: skip
         if self.provider_ready:
             await create_first_admin(self.provider, self.loaded, os.environ, self.bus)
