@@ -65,9 +65,11 @@ class RuleInspector:
 
 
 def facts_of_act(act: InspectedAct, at: int) -> Facts | None:
-    """Facts of an act that somebody asks about; None of a login or a size. `at` in nanoseconds."""
+    """Facts of an act that somebody asks about; None of a login, a size, a directory. `at`: nanoseconds."""
     event = _EVENTS.get(act.kind)
     if event is None or act.resized:  # no file has arrived
+        return None
+    if event == "pre-delete" and act.size is None:  # a directory: SFTPGo asks about files alone
         return None
     size = -1 if act.size is None or event == "pre-download" else act.size
     origin = act.origin

@@ -59,6 +59,7 @@ class _Transferred(NamedTuple):
     reply: int = 0
     storage: str = ""
     first_byte: float = 0.0
+    file_size: int = -1
 
 
 class Transferred(_Transferred, Event):
@@ -70,6 +71,7 @@ class Transferred(_Transferred, Event):
         virtual_path: what the client calls it.
         size: bytes moved.
         elapsed: seconds.
+        file_size: of a complete upload: bytes of the file now, which may have been there in part; else -1.
         file_path: place on the host or key, for operators only.
         first: it is the first of its kind that the account has completed.
         command: verb of a protocol with reply codes (FTP), ``ABOR`` if that ended the transfer; else empty.

@@ -125,7 +125,7 @@ def facts_of(event: kinds.Event, event_id: str = "") -> tuple[Facts, ...]:
                 error=event.error,
                 virtual_path=str(event.virtual_path),
                 fs_path=event.file_path,
-                size=event.size,
+                size=event.size if event.file_size < 0 else event.file_size,
                 elapsed=int(event.elapsed * 1000),
                 **common,
             )

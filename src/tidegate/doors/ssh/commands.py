@@ -57,17 +57,36 @@ def kind(invocation: Invocation) -> Command:
 
 
 def subject(invocation: Invocation, start: VPath) -> VPath | None:
-    """The path that a command is about, for the log: of several the last; None if it names none.
+    """The path that a command is about: of several the last, of a copy the first; None if it names none.
 
     Args:
         invocation: of the command.
         start: directory that relative paths begin in.
     """
-    words = [word for word in invocation.arguments if not word.startswith("-")]
-    try:
-        return VPath.parse(words[-1], start) if words else None
-    except TidegateError:
-        return None
+    found = _paths(invocation, start)
+    return None if not found else found[0] if _copies(invocation, found) else found[-1]
+
+
+def destination(invocation: Invocation, start: VPath) -> VPath | None:
+    """The path that a command copies to; None of any other."""
+    found = _paths(invocation, start)
+    return found[-1] if _copies(invocation, found) else None
+
+
+def _copies(invocation: Invocation, found: list[VPath | None]) -> bool:
+    return invocation.name in ("sftpgo-copy", "tidegate-copy") and len(found) == 2
+
+
+def _paths(invocation: Invocation, start: VPath) -> list[VPath | None]:
+    """The words of a command that are no options, as paths; None where one cannot be a path."""
+    found: list[VPath | None] = []
+    for word in invocation.arguments:
+        if not word.startswith("-"):
+            try:
+                found.append(VPath.parse(word, start))
+            except TidegateError:
+                found.append(None)
+    return found
 
 
 async def _change_directory(call: Call) -> int:  # noqa: ARG001  every command takes one

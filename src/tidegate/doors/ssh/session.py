@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncssh
 
@@ -37,7 +37,7 @@ from tidegate.doors.ssh.contracts import ChannelOwner
 from tidegate.doors.ssh.subsystem import CommandChannel, SftpSubsystem
 from tidegate.errors import LoginRefused, PeerGone, PeerLimit, TidegateError
 from tidegate.events.kinds import Operated, Refused
-from tidegate.model import Action, Origin, Peer, Principal, Protocol, VPath
+from tidegate.model import Action, Origin, Peer, Principal, Protocol
 from tidegate.vfs.api import Session
 
 OFFERED: Final = "this server offers file transfer only: sftp"
@@ -46,6 +46,26 @@ MAX_LOGGED_COMMAND: Final = 1024
 """Characters of a command line that are put on record."""
 
 log = logging.getLogger(__name__)
+
+
+class _About(NamedTuple):
+    """The paths that a command names, with their places; empty if there is none."""
+
+    path: str = ""
+    place: str = ""
+    target: str = ""
+    target_place: str = ""
+
+
+def _about(invocation: Invocation, session: Session) -> _About:
+    path = commands.subject(invocation, session.start_directory)
+    target = commands.destination(invocation, session.start_directory)
+    return _About(
+        path or "",
+        "" if path is None else session.location(path),
+        target or "",
+        "" if target is None else session.location(target),
+    )
 
 
 class SshSession(asyncssh.SSHServerSession[bytes]):
@@ -328,14 +348,13 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         """A command that owns its channel."""
         started = time.monotonic()
         session: Session | None = None
-        path, place = None, ""
+        about = _About()
         try:
             session = await self._open_session()
             chan = self._chan
             if chan is None:
                 raise PeerGone
-            path = commands.subject(invocation, session.start_directory)
-            place = session.location(path) if path is not None else ""
+            about = _about(invocation, session)
             self._subsystem = CommandChannel(
                 command,
                 invocation,
@@ -348,12 +367,12 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
             )
         except BaseException:
             if command.on_record:
-                self._command_ended(invocation, path, place, started, 1)
+                self._command_ended(invocation, about, started, 1)
             if session is not None:
                 await session.close()
             raise
         if command.on_record:
-            self._on_record = lambda status: self._command_ended(invocation, path, place, started, status)
+            self._on_record = lambda status: self._command_ended(invocation, about, started, status)
         self._begin(self._subsystem, chan)
 
     async def _wait_closed(self, subsystem: SftpSubsystem | CommandChannel) -> None:
@@ -368,30 +387,29 @@ class SshSession(asyncssh.SSHServerSession[bytes]):
         assert self._stdin is not None
         started = time.monotonic()
         self._running = True
-        status, path, place = 1, None, ""
+        status, about = 1, _About()
         session: Session | None = None
         try:
             session = await self._open_session()
-            path = commands.subject(invocation, session.start_directory)
-            place = session.location(path) if path is not None else ""
+            about = _about(invocation, session)
             status = await command.run(Call(invocation, session, self._stdin, self))
         finally:
             self._running = False
             if session is not None:
                 await session.close()
-            self._command_ended(invocation, path, place, started, status)
+            self._command_ended(invocation, about, started, status)
         if self._chan is not None:
             self._chan.exit(status)
 
-    def _command_ended(
-        self, invocation: Invocation, path: VPath | None, place: str, started: float, status: int
-    ) -> None:
+    def _command_ended(self, invocation: Invocation, about: _About, started: float, status: int) -> None:
         self._login.door.bus.emit(
             Operated(
                 origin=self._origin(),
                 action=Action.SSH_COMMAND,
-                virtual_path=path or "",
-                file_path=place,
+                virtual_path=about.path,
+                file_path=about.place,
+                virtual_target_path=about.target,
+                target_path=about.target_place,
                 elapsed=time.monotonic() - started,
                 ssh_command=invocation.line[:MAX_LOGGED_COMMAND],
                 exit_status=status,

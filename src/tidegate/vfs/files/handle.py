@@ -736,6 +736,7 @@ class File:
             0 if exchange is None else exchange.code(failure),
             resolved.mount.spec.config.kind,
             self._first_byte,
+            self._upload.high if self._upload is not None and failure is None else -1,
         )
 
     def _end_is_kept(self) -> bool:

@@ -48,12 +48,19 @@ _APPEND: Final = 0x400
 
 
 def flags_of_open(protocol: Protocol | OtherProtocol, flags: OpenFlags, *, new: bool) -> int:
-    """The flags of open(2) of an upload that is about to begin, as hooks are told: 0 of a new file."""
+    """The flags of open(2) of an upload that is about to begin, as hooks are told: 0 of a new file.
+
+    They are those that SFTPGo 2.7.5 was recorded to tell.
+    """
     if protocol in _WHOLE_FILES:
         return _TRUNC
     if new:
         return 0
-    return _WRONLY_CREAT | (_TRUNC if flags.truncate else 0) | (_APPEND if flags.append else 0)
+    if protocol in (Protocol.DAV, Protocol.DAVS):
+        return _TRUNC
+    # APPE of FTP opens to append; what SFTP clients say about appending is not told.
+    appends = protocol in (Protocol.FTP, Protocol.FTPS) and flags.create and not flags.exclusive
+    return _WRONLY_CREAT | (_TRUNC if flags.truncate else _APPEND if appends else 0)
 
 
 def reads_back(context: Context, backend: Backend) -> bool:
