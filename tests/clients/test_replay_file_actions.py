@@ -103,7 +103,7 @@ def small(client: Client) -> io.BytesIO:
 
 
 def steps(client: Client) -> dict[str, Callable[[], Awaitable[Any]]]:
-    """What is done for each recorded step, by door and its name."""
+    """Work for each recorded step, by door and its name."""
     local = client.local
 
     def put(*lines: str) -> Callable[[], Awaitable[Any]]:
@@ -186,7 +186,7 @@ LEFT = {
     "SFTP download cut", "SCP upload cut", "FTP STOR data connection", "FTP STOR ended by ABOR",
     "FTP STOR cut", "FTP RETR data connection", "DAV PUT cut", "DAV GET cut",
 }  # fmt: skip
-"""How much has come by the time that a line breaks is a matter of chance. What broken transfers tell is tested
+"""Not done: the bytes that have come when a line breaks are a matter of chance. Broken transfers are tested
 elsewhere; SFTPGo tells some of them as complete, which is not followed."""
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tidegate.store.sql.quick_writes import Execute
 
 _HEAD: Final = ""
+_ROWS: Final = 400
+"""Rows of one statement; SQLite before 3.32 takes 999 values."""
 
 
 class SqlOutbox:
@@ -97,8 +99,14 @@ class SqlOutbox:
         execute(f"UPDATE {head} SET position = position + ? WHERE sink = ?", count, _HEAD)  # noqa: S608  our name
         found = execute(f"SELECT position FROM {head} WHERE sink = ?", _HEAD)  # noqa: S608
         last = int(found[0][0])
-        rows = [(last - count + index, text) for index, text in enumerate(documents, start=1)]
-        execute.many(f'INSERT INTO "{self._rows.name}" (id, document) VALUES (?, ?)', rows)  # noqa: S608
+        # One statement for all rows: each one gives the interpreter's lock away and waits to have it again.
+        for first in range(0, count, _ROWS):
+            part = documents[first : first + _ROWS]
+            values: list[object] = []
+            for index, text in enumerate(part, start=last - count + first + 1):
+                values += (index, text)
+            marks = ", ".join(("(?, ?)",) * len(part))
+            execute(f'INSERT INTO "{self._rows.name}" (id, document) VALUES {marks}', *values)  # noqa: S608
         return last
 
     async def claim(self, sink: str, server: str, *, seconds: float) -> int | None:

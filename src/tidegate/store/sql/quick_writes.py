@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -29,11 +29,6 @@ class Execute:
     def __call__(self, statement: str, *values: object) -> list[Any]:
         """The rows that a statement returns."""
         return self._connection.execute(statement, values).fetchall()
-
-    def many(self, statement: str, rows: Sequence[Sequence[object]]) -> None:
-        """Run a statement for each of several rows of values."""
-        self._connection.executemany(statement, rows)
-
 
 class QuickWrites:
     """A writing connection to an SQLite file, with a thread of its own.
