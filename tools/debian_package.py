@@ -1,7 +1,6 @@
 """Builds the Debian package from a release: `tools/debian_package.py DIST`, with the Python minor it is for.
 
-An environment under /usr/lib/tidegate, made of the release's wheels, in the form that `venv` gives it:
-Debian's interpreter by a link, and `pyvenv.cfg`. Two builds of a release are equal byte for byte.
+What it holds is laid out by `package_tree`. Two builds of a release are equal byte for byte.
 """
 
 import gzip
@@ -13,17 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = "s3,azure,gcs,geoip,dnsbl,otel"
-MINOR = sys.version_info.minor
-PYTHON = f"/usr/bin/python3.{MINOR}"
-HOME = "usr/lib/tidegate"
-SCRIPT = f"""#!/{HOME}/bin/python -I
-import sys
-from tidegate.cli.main import main
-sys.exit(main())
-"""
-PAGE = ROOT / "docs" / "how_to" / "run-under-systemd.md"
+from package_tree import MINOR, PYTHON, ROOT, environment, modes
+from package_tree import system_files as common_files
+
 SCRIPTS = ("postinst", "prerm", "postrm")
 
 
@@ -32,49 +23,9 @@ def possible() -> bool:
     return shutil.which("dpkg-deb") is not None and Path(PYTHON).exists()
 
 
-def environment(tree: Path, wheels: Path) -> None:
-    """The libraries and the command."""
-    home = tree / HOME
-    libraries = home / "lib" / f"python3.{MINOR}" / "site-packages"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index"),
-            *("--no-compile", "--find-links", str(wheels), "--target", str(libraries), f"tidegate[{EXTRAS}]"),
-        ],
-        check=True,
-    )
-    shutil.rmtree(libraries / "bin", ignore_errors=True)
-    for record in libraries.glob("*.dist-info/direct_url.json"):
-        record.unlink()
-    # Only root may write there: compiled now, for all starts, and not checked against the sources.
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash"),
-            *("-s", str(tree), "-p", "/", str(libraries)),
-        ],
-        check=True,
-    )
-    (home / "pyvenv.cfg").write_text(
-        f"home = /usr/bin\ninclude-system-site-packages = false\nversion = 3.{MINOR}\n", encoding="utf-8"
-    )
-    (home / "bin").mkdir()
-    (home / "bin" / "python").symlink_to(PYTHON)
-    (home / "bin" / "tidegate").write_text(SCRIPT, encoding="utf-8")
-    (home / "bin" / "tidegate").chmod(0o755)
-    (tree / "usr" / "bin").mkdir()
-    (tree / "usr" / "bin" / "tidegate").symlink_to(f"../../{HOME}/bin/tidegate")
-
-
-def unit() -> str:
-    """The unit of the guide, with the command where this package has it."""
-    text = re.findall(r"```ini\n(\[Unit\]\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
-    assert "/opt/tidegate/bin/tidegate" in text
-    return text.replace("/opt/tidegate/bin/tidegate", "/usr/bin/tidegate")
-
-
 def system_files(tree: Path, dist: Path, version: str) -> None:
-    """Unit, configuration, manual pages, completion and papers."""
-    shutil.copytree(dist / "share", tree / "usr" / "share", dirs_exist_ok=True)
+    """Unit, configuration, manual pages, completion and papers, where Debian has them."""
+    common_files(tree, dist / "share", "lib/systemd/system")
     (tree / "usr/share/zsh/vendor-completions").mkdir(parents=True)
     shutil.move(tree / "usr/share/zsh/site-functions/_tidegate", tree / "usr/share/zsh/vendor-completions")
     (tree / "usr/share/zsh/site-functions").rmdir()
@@ -92,12 +43,6 @@ def system_files(tree: Path, dist: Path, version: str) -> None:
         encoding="utf-8",
     )
     pack(papers / "changelog.Debian")
-    for place, text in (
-        ("lib/systemd/system/tidegate.service", unit()),
-        ("etc/tidegate/tidegate.toml", (ROOT / "deploy/debian/tidegate.toml").read_text(encoding="utf-8")),
-    ):
-        (tree / place).parent.mkdir(parents=True)
-        (tree / place).write_text(text, encoding="utf-8")
 
 
 def pack(path: Path) -> None:
@@ -126,16 +71,6 @@ def control(tree: Path, version: str) -> None:
         shutil.copy(source / name, target)
 
 
-def modes(tree: Path) -> None:
-    """The same modes whatever the umask is."""
-    for path in tree.rglob("*"):
-        if path.is_symlink():
-            continue
-        program = path.is_dir() or path.name in SCRIPTS or path.parent.name == "bin"
-        path.chmod(0o755 if program else 0o644)
-    tree.chmod(0o755)
-
-
 def make(dist: Path) -> Path:
     """Build the package of a release into its directory."""
     (wheel,) = dist.glob("tidegate-*.whl")
@@ -146,7 +81,7 @@ def make(dist: Path) -> Path:
         environment(tree, dist / "wheels")
         system_files(tree, dist, version)
         control(tree, version)
-        modes(tree)
+        modes(tree, SCRIPTS)
         subprocess.run(
             ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", str(tree), str(dist)],
             check=True, stdout=subprocess.DEVNULL, env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch(wheel))},

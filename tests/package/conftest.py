@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.package.systems import System
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".venv-release" / "bin"
@@ -69,3 +75,13 @@ def release() -> Release:
     made = Release(Path(os.environ.get("TIDEGATE_DIST", ROOT / "dist")).resolve())
     assert (made.place / "SHA256SUMS").exists(), "make release"
     return made
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A minimal Debian of its own for a file of tests."""
+    from tests.package.systems import copied
+
+    made = copied(tmp_path_factory.mktemp("system") / "root")
+    yield made
+    shutil.rmtree(made.place)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.package.conftest import ROOT, Release
-from tests.package.test_package_debian import System, system  # noqa: F401 - fixture
+from tests.package.conftest import ROOT, Release, run
+from tests.package.systems import System, transfer
 from tests.support.command_line import tidegate
 
 from tidegate import __version__
@@ -30,10 +30,9 @@ def steps() -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.needs("debootstrap", "chroot", "unshare")
-def test_the_steps_of_the_image_make_a_system_that_answers_its_health_check(
-    release: Release,
-    system: System,  # noqa: F811
+@pytest.mark.needs("debootstrap", "chroot", "unshare", "sftp", "ssh-keygen")
+def test_the_steps_of_the_image_make_a_system_that_is_healthy_and_moves_files(
+    release: Release, system: System, tmp_path: Path
 ) -> None:
     root, user = system.place, "root"
     shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
@@ -49,9 +48,18 @@ def test_the_steps_of_the_image_make_a_system_that_answers_its_health_check(
             user = rest
         else:
             asked[word] = rest
+    assert not list(root.glob("tmp/*.deb"))
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key")
+    shutil.copy(tmp_path / "key.pub", root / "key.pub")
+    (root / "key.pub").chmod(0o644)
+
+    # As the Compose file has it run: nothing can be written but volumes and /tmp.
+    volumes = json.loads(asked["VOLUME"])
+    image = System(root, read_only=("/tmp", *volumes))
+    for place in volumes:
+        image.run("test", "-w", place, user=user)
+    image.run("sh", "-c", "! touch /usr/lib/tidegate/x /etc/tidegate/x /x 2>/dev/null", user=user)
     program, command = json.loads(asked["ENTRYPOINT"]), json.loads(asked["CMD"])
-    for place in json.loads(asked["VOLUME"]):
-        system.run("test", "-w", place, user=user)
     health = json.loads(re.sub(r"^.*?CMD ", "", asked["HEALTHCHECK"]))
     started = (
         f"{' '.join(program + command)} & "
@@ -59,8 +67,12 @@ def test_the_steps_of_the_image_make_a_system_that_answers_its_health_check(
         f'{" ".join(health[:2])} "{health[2]}" 2>/dev/null && break; sleep 0.1; done; '
         f'{" ".join(health[:2])} "{health[2]}"; code=$?; kill $!; wait $!; exit $code'
     )
-    system.run("sh", "-c", started, user=user, TIDEGATE_SFTPD__BINDINGS__0__PORT="12022")
-    assert not list(root.glob("tmp/*.deb"))
+    image.run("sh", "-c", started, user=user, TIDEGATE_SFTPD__BINDINGS__0__PORT="12022")
+
+    add = ("user", "add", "ada", "-c", volumes[0], "-g", "/:*", "-k", "/key.pub")
+    image.run(*program, *add, user=user)
+    transfer(image, (*program, *command), tmp_path, TIDEGATE_HTTPD__BINDINGS="[]")
+    assert (root / "srv/sftp/ada/up").read_bytes() == (tmp_path / "up").read_bytes()
 
 
 def test_the_variables_of_the_compose_file_are_settings(tmp_path: Path) -> None:

@@ -13,10 +13,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tidegate.resources.descriptors import Descriptors
+from tidegate.resources.inherited import Inherited
 from tidegate.resources.newcomers import PAUSE_SECONDS, Mark, Newcomers
 
 TURN: Final = 32
 """Connections accepted in one turn of the loop at most; `newcomers` says for how many there is time."""
+
+EVERY: Final = ("::", "0.0.0.0")  # noqa: S104  # the names by which the kernel tells it
+"""Addresses of every interface."""
 
 RETRY_SECONDS: Final = 0.2
 """After a failure to accept, how long the kernel keeps those that come."""
@@ -120,17 +124,22 @@ class Acceptor:
             self._loop.add_reader(sock, self._ready, sock)
 
 
-async def listen(address: str, port: int, backlog: int) -> list[socket.socket]:
+async def listen(address: str, port: int, backlog: int, passed: Inherited) -> list[socket.socket]:
     """Listening sockets for an address.
 
     Args:
         address: host name or address; empty is every interface, by one socket for IPv4 and IPv6.
         port: TCP port; 0 takes a free one.
         backlog: connections that the kernel holds until they are accepted.
+        passed: sockets that are open already; one that is bound to the address is taken instead of a new one.
 
     Raises:
         OSError: it cannot be had.
     """
+    if not address:
+        every = [sock for host in EVERY if (sock := passed.take((host, port))) is not None]
+        if every:
+            return every
     if not address and socket.has_dualstack_ipv6():
         return [
             socket.create_server(
@@ -148,7 +157,8 @@ async def listen(address: str, port: int, backlog: int) -> list[socket.socket]:
         for family, _, _, _, where in dict.fromkeys(found):
             # Port 0 means one free port, also for a name with several addresses.
             place = where if not sockets or port else (where[0], sockets[0].getsockname()[1], *where[2:])
-            sockets.append(socket.create_server(place, family=family, backlog=backlog))
+            there = passed.take(place)
+            sockets.append(there or socket.create_server(place, family=family, backlog=backlog))
     except BaseException:
         for sock in sockets:
             sock.close()

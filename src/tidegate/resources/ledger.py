@@ -15,6 +15,7 @@ from tidegate.resources.connections import Connections
 from tidegate.resources.count import Count, Share
 from tidegate.resources.descriptors import Descriptors
 from tidegate.resources.entrance import Entrance, OpenEntrance
+from tidegate.resources.inherited import Inherited
 from tidegate.resources.limits import Limits
 from tidegate.resources.newcomers import Newcomers
 from tidegate.resources.notices import Notices
@@ -42,6 +43,7 @@ class Ledger:
         newcomers: what those who have not logged in take of the event loop.
         untold: refused connections by rule of which no event has told, or not yet.
         entrance: says who may come in at all; set once, before doors open.
+        inherited: listening sockets that the process was started with; set once, before doors open.
         early: bytes of uploads that wait for those before them, for storage that takes files in order; a
             quarter of what may be buffered.
     """
@@ -50,6 +52,7 @@ class Ledger:
         self.limits = limits = limits or Limits.derive()
         self.clock = clock
         self.entrance: Entrance = OpenEntrance()
+        self.inherited = Inherited()
         self.connections = Connections()
         self.arrivals: Arrivals[Any] = Arrivals()
         self.newcomers = Newcomers(transfers=lambda: self.handles.used > 0)

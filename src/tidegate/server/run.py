@@ -18,6 +18,7 @@ from tidegate.errors import OperatorError
 from tidegate.logs import Log, open_log
 from tidegate.resources.descriptors import raise_descriptor_limit
 from tidegate.resources.huge_pages import use_huge_pages
+from tidegate.resources.inherited import inherited
 from tidegate.server.app import App
 from tidegate.server.quickstart import prepare
 from tidegate.server.sandbox import enter
@@ -81,6 +82,7 @@ def serve(loaded: Loaded, options: ServeOptions) -> int:
 async def _serve(loaded: Loaded, options: ServeOptions, record: Log) -> int:
     log.info("%s", built.described())
     app = App(loaded, log=record.reader)
+    app.ledger.inherited = passed = inherited()
     stopping = asyncio.Event()
     reloading = asyncio.Event()
     supervisor = Supervisor()
@@ -92,6 +94,8 @@ async def _serve(loaded: Loaded, options: ServeOptions, record: Log) -> int:
     try:
         welcome = await prepare(app, loaded) if options.quickstart else None
         await app.start()
+        for where in passed.unused():
+            log.warning("no binding listens on %s, which was opened for this server", where)
         announce(app, options, await count(app), welcome, sys.stdout)
         supervisor.ready(app.summary())
         watch = asyncio.create_task(supervisor.watch(app.summary), name="signs of life")
@@ -104,6 +108,7 @@ async def _serve(loaded: Loaded, options: ServeOptions, record: Log) -> int:
         await app.drain(float(options.grace_time))
     finally:
         await app.stop()
+        passed.close()
         log.info("stopped")
     return 0
 

@@ -260,7 +260,9 @@ async def test_a_flood_of_refused_connections_leaves_four_fifths_of_the_loop() -
         else:
             finished.set_result(strange)
 
-    acceptor = Acceptor(await listen("127.0.0.1", 0, WAITING), turned, ledger.descriptors, ledger.newcomers)
+    acceptor = Acceptor(
+        await listen("127.0.0.1", 0, WAITING, ledger.inherited), turned, ledger.descriptors, ledger.newcomers
+    )
     with contextlib.ExitStack() as stack:
         for _ in range(WAITING):  # they are in the queue of the socket before anybody looks
             sock = stack.enter_context(socket.socket())

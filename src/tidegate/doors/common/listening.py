@@ -83,7 +83,9 @@ class Listeners(Generic[BindingT]):
         try:
             for binding in bindings:
                 try:
-                    sockets = await bind(binding.label, binding.address, binding.port, backlog)
+                    sockets = await bind(
+                        binding.label, binding.address, binding.port, backlog, self._ledger.inherited
+                    )
                 except ConfigError as error:
                     problems += error.problems
                     continue

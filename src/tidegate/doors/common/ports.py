@@ -14,6 +14,7 @@ from typing import Final
 
 from tidegate.errors import ConfigError, Problem
 from tidegate.resources.acceptor import listen
+from tidegate.resources.inherited import Inherited
 
 _LISTENING: Final = "0A"
 """State of a listening socket in /proc/net/tcp."""
@@ -22,7 +23,7 @@ MAX_PROCESSES: Final = 20_000
 """Processes that are looked at."""
 
 
-async def bind(label: str, address: str, port: int, backlog: int) -> list[socket.socket]:
+async def bind(label: str, address: str, port: int, backlog: int, passed: Inherited) -> list[socket.socket]:
     """Listening sockets of a binding.
 
     Args:
@@ -30,12 +31,13 @@ async def bind(label: str, address: str, port: int, backlog: int) -> list[socket
         address: host name or address; empty for every interface, IPv4 and IPv6.
         port: TCP port; 0 takes a free one.
         backlog: connections that the kernel holds until they are accepted.
+        passed: sockets that are open already, see `listen`.
 
     Raises:
         ConfigError: they cannot be had; says why on one line.
     """
     try:
-        return await listen(address, port, backlog)
+        return await listen(address, port, backlog, passed)
     except (OSError, UnicodeError) as error:
         raise ConfigError([await unavailable(label, address, port, error)]) from None
 

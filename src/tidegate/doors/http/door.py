@@ -199,7 +199,7 @@ class HttpDoor:
         )
         listener = Listener(
             edge,
-            await bind(binding.label, binding.address, binding.port, BACKLOG),
+            await bind(binding.label, binding.address, binding.port, BACKLOG, self._ledger.inherited),
             certificate.context if certificate is not None else None,
             binding.limits,
             self._ledger,
