@@ -70,7 +70,7 @@ release: .venv-release/.done
 	.venv-release/bin/python tools/release.py
 
 package-test: $(VENV)/.test release
-	$(BIN)/python -m pytest -m package tests/package
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m package tests/package
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak

@@ -45,7 +45,8 @@ LEFT_OUT = {
         "needs an engine for containers; tests/package/test_package_image.py runs the steps of the image"
     ],
     "docs/how_to/debian-package.md": [
-        "needs the package of a release and a system; tests/package/test_package_debian.py has both"
+        "needs the package of a release and a system; tests/package/test_package_debian.py has both",
+        "needs the files of a release; tests/package/test_package_rpm.py and test_package_arch.py build of them",
     ],
     "docs/how_to/make-a-release.md": [
         "builds from the clone with packages from an index; tests/package runs it",

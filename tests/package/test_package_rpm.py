@@ -52,12 +52,14 @@ def test_it_says_what_it_is_and_what_it_needs(package: Path) -> None:
     assert f"python(abi) = {MINOR}" in needs
     # Libraries of the environment are its own matter; the first line of the command leads into it.
     assert not [line for line in needs if re.match(r"lib.*\.so|/usr/lib/tidegate", line)]
-    assert run("rpm", "-qp", "--provides", package).splitlines()[0].startswith("tidegate = ")
+    provides = {line.split()[0] for line in run("rpm", "-qp", "--provides", package).splitlines()}
+    assert provides == {"tidegate", "tidegate(x86-64)", "config(tidegate)"}
     assert run("rpm", "-qp", "--configfiles", package).split() == ["/etc/tidegate/tidegate.toml"]
     owners = run("rpm", "-qp", "--queryformat", "[%{FILEUSERNAME}:%{FILEGROUPNAME} %{FILENAMES}\n]", package)
     others = {line for line in owners.splitlines() if not line.startswith("root:root ")}
     assert others == {
-        f"tidegate:tidegate /{STATE}", "root:tidegate /etc/tidegate", "root:tidegate /etc/tidegate/tidegate.toml",
+        f"tidegate:tidegate /{STATE}", f"tidegate:tidegate /{STATE}/tidegate.toml",
+        "root:tidegate /etc/tidegate", "root:tidegate /etc/tidegate/tidegate.toml",
     }  # fmt: skip
 
 
