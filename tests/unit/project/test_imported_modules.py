@@ -56,7 +56,7 @@ REST: Final = {
 """The REST API besides; FastAPI itself asks for the interface of OpenTelemetry, Starlette and uvicorn for
 python_multipart and a2wsgi where they are installed."""
 
-OURS: Final = {"--version": 16, "serve": 406, "serve, both doors": 474, "portable": 387}
+OURS: Final = {"--version": 16, "serve": 407, "serve, both doors": 475, "portable": 388}
 """Modules of Tidegate."""
 
 LISTENING: Final = """
