@@ -77,7 +77,7 @@ def copied(place: Path) -> System:
 
 
 def serves(system: System, tmp_path: Path) -> Path:
-    """What is installed is right, and moves files of an account as its own user; returns the account's home."""
+    """Look at an installed package, and move files of an account as its own user; returns the account's home."""
     root = system.place
     assert system.run("tidegate", "version").startswith(f"Tidegate {__version__}, commit ")
     assert "tidegate" in (root / "usr/share/bash-completion/completions/tidegate").read_text()
