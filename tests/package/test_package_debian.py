@@ -39,6 +39,7 @@ def test_it_is_installed_run_as_its_user_removed_and_purged(
     shutil.copy(package, root / "tidegate.deb")
     system.run("dpkg", "--install", "/tidegate.deb")
     home = serves(system, tmp_path)
+    owner = (home / "up").stat().st_uid
     assert "tidegate" in (root / "usr/share/zsh/vendor-completions/_tidegate").read_text()
 
     (root / "etc/tidegate/tidegate.toml").write_text(
