@@ -98,6 +98,32 @@ def test_ftp_is_refused_what_is_infected(server: FtpServer) -> None:
     assert (person.home / "old").read_bytes() == b"before"
 
 
+async def test_what_is_added_to_a_file_is_scanned_before_it_is_there(server: FtpServer) -> None:
+    person = server.account()
+
+    def by_ftp() -> None:
+        with FTP() as ftp:
+            ftp.connect("127.0.0.1", server.plain, timeout=20)
+            ftp.login(person.name, person.password)
+            with pytest.raises(error_perm, match=r"^55\d .*virus found"):
+                ftp.storbinary("APPE kept", io.BytesIO(VIRUS))
+            assert ftp.storbinary("APPE kept", io.BytesIO(b", more")).startswith("226")
+            assert ftp.storbinary("STOR kept", io.BytesIO(b", MORE"), rest=6).startswith("226")
+
+    async with sftp_of(person) as sftp:
+        await put(sftp, "/kept", b"before")
+        async with sftp.open("/kept", "ab") as file:
+            await file.write(b"")
+        for mode in ("ab", "r+b"):
+            with pytest.raises(asyncssh.SFTPPermissionDenied, match=r"^virus found$"):
+                async with sftp.open("/kept", mode) as file:
+                    await file.write(VIRUS)
+            assert (person.home / "kept").read_bytes() == b"before"
+        await asyncio.to_thread(by_ftp)
+    assert [path.name for path in person.home.iterdir()] == ["kept"]
+    assert (person.home / "kept").read_bytes() == b"before, MORE"
+
+
 async def test_what_clamd_finds_too_large_is_refused(server: FtpServer) -> None:
     person = server.account()
     async with sftp_of(person) as sftp:

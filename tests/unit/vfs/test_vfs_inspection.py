@@ -270,3 +270,56 @@ async def test_while_the_outbox_is_full_nothing_begins(tmp_path: Path) -> None:
             assert isinstance(refused.value, ProviderUnavailable)
         assert (await session.stat(p("/f"))).size == 3
         assert {path.name for path in world.home().iterdir()} == {"f"}
+
+
+@EVERY_MODE
+async def test_a_file_that_is_changed_inside_stays_until_what_it_will_be_is_allowed(
+    tmp_path: Path, mode: Publish
+) -> None:
+    reader = Reader()
+    async with vfs_world(
+        tmp_path, upload_mode=mode, inspections=inspections(reader, Inspected.UPLOAD, keeps_old=True)
+    ) as world:
+        session = await world.login(world.account(quota_size=10_000, quota_files=10))
+        await put(session, "/f", b"good data")
+        await session.hardlink(p("/f"), p("/other"))
+        place = world.home() / "f"
+
+        file = await session.open(p("/f"), OpenFlags(write=True))
+        await file.write(0, b"bad ")
+        assert place.read_bytes() == b"good data"
+        assert (await session.stat(p("/f"))).size == 9  # to the session it is changed
+        with pytest.raises(Denied):
+            await file.close()
+        assert place.read_bytes() == (world.home() / "other").read_bytes() == b"good data"
+        assert reader.acts[-1][1:] == ("/f", 9, b"bad  data")
+
+        file = await session.open(p("/f"), OpenFlags(write=True, append=True))
+        await file.write(0, b", and more")
+        await file.close()
+        assert place.read_bytes() == b"good data, and more"
+        assert (world.home() / "other").read_bytes() == b"good data"
+
+        file = await session.open(p("/f"), OpenFlags(write=True, read=True))
+        await file.write(5, b"DATA")
+        assert await file.read(0, 9) == b"good DATA"
+        await file.abort()
+        assert place.read_bytes() == b"good data, and more"
+        assert sorted(path.name for path in world.home().iterdir()) == ["f", "other"]
+        assert await world.used() == (28, 2)
+
+
+async def test_what_a_changed_file_was_counts_neither_as_received_nor_against_the_bandwidth(
+    tmp_path: Path,
+) -> None:
+    data = bytes(range(256)) * 12_000
+    async with vfs_world(
+        tmp_path, inspections=inspections(Reader(), Inspected.UPLOAD, keeps_old=True)
+    ) as world:
+        session = await world.login(world.account())
+        await put(session, "/f", data)
+        file = await session.open(p("/f"), OpenFlags(write=True))
+        await file.write(1000, b"changed")
+        await file.close()
+        assert (world.home() / "f").read_bytes() == data[:1000] + b"changed" + data[1007:]
+        assert [event.size for event in world.of(Transferred)] == [len(data), 7]

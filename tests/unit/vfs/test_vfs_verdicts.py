@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,8 @@ class Whole:
         pass
 
 
-def inspections(reader: Whole) -> Inspections:
-    return Inspections([InspectorUse("w", reader, frozenset({Inspected.UPLOAD}), 5, keeps_old=True)])
+def inspections(reader: Whole, *, keeps_old: bool = True) -> Inspections:
+    return Inspections([InspectorUse("w", reader, frozenset({Inspected.UPLOAD}), 5, keeps_old=keeps_old)])
 
 
 @EVERY_MODE
@@ -106,10 +107,32 @@ async def test_who_opens_an_upload_anew_while_it_is_inspected_is_inspected_too(t
 
 @pytest.mark.parametrize("name", ["the same", "another", "the last"])
 @EVERY_MODE
-async def test_what_is_written_in_place_is_not_copied_before_its_verdict(
+async def test_no_copy_has_what_is_written_into_a_file_before_its_verdict(
     tmp_path: Path, mode: Publish, name: str
 ) -> None:
     async with vfs_world(tmp_path, upload_mode=mode, inspections=inspections(Whole())) as world:
+        session, other = await world.login(world.account()), await world.login(world.account())
+        await put(session, "/a", b"goo")
+        file = await session.open(p("/a"), RESUME)
+        await file.write(0, b"bad")
+        if name != "the same":
+            await session.hardlink(p("/a"), p("/b"))
+        if name == "the last":
+            await session.remove(p("/a"))
+        source = "/a" if name == "the same" else "/b"
+        await other.copy(p(source), p("/c"), replace=False)
+        with contextlib.suppress(Denied, Conflict):
+            await session.copy(p(source), p("/d"), replace=False)
+        with contextlib.suppress(Denied) if name == "the last" else pytest.raises(Denied):
+            await file.close()
+        left = {path.name: path.read_bytes() for path in world.home().iterdir()}
+        assert set(left.values()) == {b"goo"}
+        assert {"c", *(["a"] if name != "the last" else [])} <= left.keys()
+
+
+@pytest.mark.parametrize("name", ["the same", "another", "the last"])
+async def test_what_is_written_in_place_is_not_copied_before_its_verdict(tmp_path: Path, name: str) -> None:
+    async with vfs_world(tmp_path, inspections=inspections(Whole(), keeps_old=False)) as world:
         session = await world.login(world.account())
         await put(session, "/a", b"goo")
         file = await session.open(p("/a"), RESUME)
@@ -129,7 +152,7 @@ async def test_a_file_that_is_cut_while_it_is_written_in_place_is_inspected_at_t
     tmp_path: Path,
 ) -> None:
     reader = Whole()
-    async with vfs_world(tmp_path, inspections=inspections(reader)) as world:
+    async with vfs_world(tmp_path, inspections=inspections(reader, keeps_old=False)) as world:
         session = await world.login(world.account(quota_size=10_000))
         await put(session, "/a", b"good and more")
         file = await session.open(p("/a"), RESUME)

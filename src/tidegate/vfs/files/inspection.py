@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Asking inspectors about an upload before it is published.
 
-Where uploads are written in place, the file is visible while they are asked; a refusal removes it, as a
-limit that is passed does (`Outcome.DROP`). What arrived of an upload whose client has gone would stay there,
+Where uploads are written in place (`upload_mode` 0 with inspectors that do not keep the old file, and storage
+that cannot read what it writes), the file is visible while they are asked; a refusal removes it, as a limit
+that is passed does (`Outcome.DROP`). What arrived of an upload whose client has gone would stay there,
 so it is asked about too.
 
 Inspectors read through the handle that wrote the content, which is opened for reading too (`reads_back`).

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from dataclasses import dataclass, replace
+from typing import Final
 
 from tidegate.abc import Backend, Capability, FileHandle, Key, OpenOptions, Outcome, Publish
 from tidegate.contracts.inspection import Inspected
@@ -29,6 +32,9 @@ from tidegate.vfs.files.inspection import Early, flags_of_open, passing, reads_b
 from tidegate.vfs.files.open_reading import inspect_download, refuse_mount_point
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import Mount, ResolvedPath
+
+FILL_BYTES: Final = 1024 * 1024
+"""Bytes of an old file that are copied at a time."""
 
 
 async def _join(
@@ -208,6 +214,7 @@ async def _begin_upload(
     inplace = wanted.publish is Publish.INPLACE or not checked.fresh
     upload = Upload(context, resolved, inplace=inplace)
     handle: FileHandle | None = None
+    before: FileHandle | None = None
     passed: Passing | None = None
     try:
         with context.limits(Intent.UPLOAD, path):
@@ -216,7 +223,12 @@ async def _begin_upload(
             async with upload.state.lock:  # nobody removes or renames it between opening and taking over
                 act.commit()
                 handle = await context.opening_through(resolved).open_file(key, wanted)
-                start = 0 if checked.fresh else handle.existed_size or 0
+                fresh = checked.fresh
+                if not fresh and not handle.staged and _stays(context, resolved):
+                    before, handle, fresh = handle, None, True
+                    wanted = replace(wanted, truncate=True, publish=Publish.ATOMIC)
+                    handle = await context.opening_through(resolved).open_file(key, wanted)
+                start = 0 if fresh else handle.existed_size or 0
                 if mount.in_order or not flags.append:  # who appends does not know where bytes go
                     passed = passing(context, resolved, handle, start)
                 if passed is not None:
@@ -236,6 +248,8 @@ async def _begin_upload(
         upload.never_opened()
         if handle is not None:
             await _drop(handle)
+        if before is not None:
+            await _leave(before)
         raise
     early = None if passed is None else Early(context, passed, path)
     file = File(
@@ -250,10 +264,45 @@ async def _begin_upload(
     )
     file.withheld = checked.withheld
     file.one_way = checked.one_way
+    if before is not None:
+        await _fill(file, before)
     if act.abandoned:
         await file.abort()
         raise PeerGone
     return file
+
+
+def _stays(context: Context, resolved: ResolvedPath) -> bool:
+    """True if a file that is changed inside stays until inspectors have agreed to what it will be."""
+    capabilities = resolved.backend.capabilities
+    return (
+        context.inspects_uploads
+        and context.publish is not Publish.INPLACE
+        and not resolved.mount.in_order
+        and Capability.RANDOM_WRITE in capabilities
+        and reads_back(context, resolved.backend)
+    )
+
+
+async def _fill(file: File, before: FileHandle) -> None:
+    """Give an upload the content of the file that it will replace, and close that; or abort the upload."""
+    try:
+        at = 0
+        while piece := await before.read(at, FILL_BYTES):
+            await file.store(at, memoryview(piece), received=False)
+            at += len(piece)
+            await asyncio.sleep(0)
+    except BaseException:
+        await file.abort()
+        raise
+    finally:
+        await _leave(before)
+
+
+async def _leave(handle: FileHandle) -> None:
+    """Close what was opened in place and not changed."""
+    with contextlib.suppress(TidegateError):
+        await handle.close(Outcome.KEEP)
 
 
 async def _look(backend: Backend, key: Key, *, follow: bool = False) -> Entry | None:
