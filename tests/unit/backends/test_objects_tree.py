@@ -211,6 +211,61 @@ async def test_a_directory_in_use_is_listed_once(bucket: MemoryBucket) -> None:
     await backend.close()
 
 
+async def test_a_directory_that_is_uploaded_to_is_asked_for_ahead(bucket: MemoryBucket) -> None:
+    """No upload waits for a look, however long they go on; what others do is seen as soon as otherwise."""
+    now = 100.0
+    backend = ObjectBackend(bucket, "")
+    backend._cache._clock = lambda: now
+    await backend.open()
+    await fill(bucket, "d/old")
+    for number in range(4):
+        await put(backend, f"d/f{number}", b"x")
+    looks = ("head", "pages")
+    for number in range(4, 24):
+        now += 1
+        bucket.calls.clear()
+        options = options_for()
+        writing = await backend.open_file(f"d/f{number}", options)
+        assert not any(bucket.calls[name] for name in looks), (number, bucket.calls)
+        await asyncio.gather(*backend._uploads._renewing.values())
+        asked = sum(bucket.calls[name] for name in looks)
+        assert asked == (4 if (number - 4) % 3 == 2 else 0), number
+        await writing.close()
+        if number == 12:
+            await fill(bucket, "d/other")
+    with pytest.raises(AlreadyExists):
+        await backend.open_file("d/other", options_for(exclusive=True))
+    assert await exists(backend, "d/old")
+    now += 5.5  # nobody uploaded for so long: it is not kept up
+    await asyncio.gather(*backend._uploads._renewing.values())
+    bucket.calls.clear()
+    await put(backend, "d/late", b"x")
+    assert not backend._uploads._renewing and bucket.calls["head"]
+    await backend.close()
+
+
+async def test_a_look_ahead_that_fails_is_nobodys_failure(bucket: MemoryBucket) -> None:
+    now = 100.0
+    backend = ObjectBackend(bucket, "")
+    backend._cache._clock = lambda: now
+    await backend.open()
+    for number in range(5):
+        await put(backend, f"f{number}", b"x")
+    now += 3
+    bucket.faults.append(Fault("pages", always=True))
+    await put(backend, "g", b"x")
+    await asyncio.gather(*backend._uploads._renewing.values())
+    bucket.faults.clear()
+    hangs = Fault("pages", error=None)
+    bucket.faults.append(hangs)
+    await put(backend, "h", b"x")
+    await hangs.reached.wait()
+    assert backend._uploads._renewing
+    await backend.close()  # ends it
+    assert not backend._uploads._renewing
+    assert {"f4", "g", "h"} <= bucket.contents.keys()
+
+
 async def test_a_large_directory_is_asked_name_by_name(bucket: MemoryBucket) -> None:
     await fill(bucket, *(f"d/k{number}" for number in range(1001)))
     backend = ObjectBackend(bucket, "")

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import cast
 
 import pytest
 
+from tidegate.backends.objects import shared_bucket
+from tidegate.backends.objects.bucket import Bucket
 from tidegate.backends.objects.s3_options import LIMITS
 from tidegate.backends.objects.shared_bucket import SharedBucket, SharedBuckets
 from tidegate.errors import StorageFailed
@@ -83,3 +86,67 @@ async def test_equal_keys_mean_one_bucket() -> None:
     first = buckets.get("a", lambda: Made([], []), LIMITS, "s3://a/")  # type: ignore[arg-type, return-value]
     assert buckets.get("a", lambda: Made([], []), LIMITS, "s3://a/") is first  # type: ignore[arg-type, return-value]
     assert buckets.get("b", lambda: Made([], []), LIMITS, "s3://b/") is not first  # type: ignore[arg-type, return-value]
+
+
+def kept(buckets: SharedBuckets, name: str, log: list[str]) -> SharedBucket:
+    return cast(
+        "SharedBucket", buckets.get(name, lambda: cast("Bucket", Made(log, [])), LIMITS, f"s3://{name}/")
+    )
+
+
+async def test_who_comes_back_finds_the_client_of_the_last_one() -> None:
+    log: list[str] = []
+    buckets = SharedBuckets()
+    for _ in range(3):
+        bucket = kept(buckets, "a", log)
+        await bucket.open()
+        assert await bucket.head("x") == "x"
+        await bucket.close()
+        del bucket
+    assert log == ["made", "open"]
+    await buckets.close()
+    assert log == ["made", "open", "close"]
+    again = kept(buckets, "a", log)
+    await again.open()
+    await again.close()
+    await buckets.close()
+    assert log == ["made", "open", "close"] * 2
+
+
+async def test_a_client_that_nobody_uses_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_bucket, "KEPT_SECONDS", 0.0)
+    log: list[str] = []
+    buckets = SharedBuckets()
+    bucket = kept(buckets, "a", log)
+    await bucket.open()
+    await bucket.close()
+    async with asyncio.timeout(30):
+        while "close" not in log:
+            await asyncio.sleep(0)
+    assert log == ["made", "open", "close"]
+    await bucket.open()
+    await bucket.open()
+    await bucket.close()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert log[3:] == ["made", "open"]  # one user is left
+    assert await bucket.head("x") == "x"
+    await bucket.close()
+    await buckets.close()
+    assert log[3:] == ["made", "open", "close"]
+
+
+async def test_only_so_many_clients_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_bucket, "KEPT_CLIENTS", 2)
+    buckets = SharedBuckets()
+    logs: list[list[str]] = [[] for _ in range(4)]
+    for number, log in enumerate(logs):
+        bucket = kept(buckets, str(number), log)
+        await bucket.open()
+        await bucket.close()
+    async with asyncio.timeout(30):
+        while "close" not in logs[1]:
+            await asyncio.sleep(0)
+    assert ["close" in log for log in logs] == [True, True, False, False]
+    await buckets.close()
+    assert all(log == ["made", "open", "close"] for log in logs)

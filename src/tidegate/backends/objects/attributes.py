@@ -121,6 +121,11 @@ class AttributeCache:
         found = self._directories.get(folder)
         return found is not None and self._clock() - found[0] <= seconds and key not in found[1]
 
+    def age(self, folder: str) -> float:
+        """Seconds since all that a directory holds was asked for; infinite if that is not known."""
+        found = self._directories.get(folder)
+        return float("inf") if found is None else self._clock() - found[0]
+
     def changed(self, key: str, node: Node | None = None) -> None:
         """Note an own change of a name.
 

@@ -55,6 +55,7 @@ class AzureStorage:
 
     async def close(self) -> None:
         """Release what the roots shared."""
+        await self._buckets.close()
         if self._shared is not None:
             self._shared.close()
 

@@ -160,6 +160,7 @@ class ObjectBackend:
             self._recovery.cancel()  # its notes stay for the next who opens the root
             await asyncio.wait([self._recovery])
         self._siblings.close()
+        await self._uploads.close()
         await self._bucket.close()
 
     # -- looking -----------------------------------------------------------------------------------------

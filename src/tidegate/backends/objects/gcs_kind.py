@@ -45,6 +45,7 @@ class GcsStorage:
 
     async def close(self) -> None:
         """Release what the roots shared."""
+        await self._buckets.close()
         self._shared.close()
 
 

@@ -91,6 +91,11 @@ class Partials:
         known = self.state.listed.get(folder)
         if known is not None and time.monotonic() - known[0] <= self._tree.settings.attribute_seconds:
             return known[1]
+        return await self.list_anew(parent)
+
+    async def list_anew(self, parent: str) -> set[str]:
+        """As `listed`, by a request whatever is known."""
+        folder = self._tree.keys.folder(parent)
         found: set[str] = set()
         asked = time.monotonic()
         async with paging(self._bucket.pages(folder + PARTIAL_PREFIX, delimited=True)) as pages:

@@ -57,6 +57,7 @@ class S3Storage:
 
     async def close(self) -> None:
         """Release what the roots shared."""
+        await self._buckets.close()
         if self._shared is not None:
             self._shared.close()
 

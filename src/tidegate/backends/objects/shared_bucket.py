@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One client of a service for all roots in one bucket, made when the first of them is opened."""
+"""One client of a service for all roots in one bucket, made when the first of them is opened.
+
+It is kept for a while when the last one is closed: a client that logs in again finds its connections open and
+signed requests known, which saves round trips and some 5 ms of CPU.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 from weakref import WeakValueDictionary
 
 from tidegate.backends.objects.bucket import Bucket, Limits
@@ -14,6 +18,11 @@ from tidegate.backends.objects.observed_bucket import ObservedBucket
 from tidegate.errors import StorageFailed
 from tidegate.model import StorageSpec
 from tidegate.model.observe import Observe
+
+KEPT_SECONDS: Final = 60.0
+"""A client that nobody uses is closed after so long."""
+KEPT_CLIENTS: Final = 32
+"""Clients that nobody uses, of one kind of storage; a further one closes the oldest."""
 
 
 class SharedBucket:
@@ -23,10 +32,19 @@ class SharedBucket:
         make: imports the client's library and makes a bucket; called in a thread, because that takes a while.
         limits: of the bucket.
         place: its location, for instance ``s3://bucket/``.
+        unused: called when its last user has gone, and keeps it for a while then, until it calls `release`;
+            None to release the client at once.
     """
 
-    def __init__(self, make: Callable[[], Bucket], limits: Limits, place: str) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Bucket],
+        limits: Limits,
+        place: str,
+        unused: Callable[[SharedBucket], None] | None = None,
+    ) -> None:
         self.limits = limits
+        self._unused = unused
         self._make = make
         self._place = place
         self._bucket: Bucket | None = None
@@ -47,8 +65,15 @@ class SharedBucket:
                 self._bucket = made
 
     async def close(self) -> None:
-        """Release the client if nobody else uses it."""
+        """One user fewer; the client is released with the last one, or some time after it."""
         self._users = max(self._users - 1, 0)
+        if self._unused is None or self._bucket is None:
+            await self.release()
+        elif self._users == 0:
+            self._unused(self)
+
+    async def release(self) -> None:
+        """Release the client if nobody uses it."""
         async with self._changing:
             bucket = self._bucket
             if self._users == 0 and bucket is not None:
@@ -74,6 +99,8 @@ class SharedBuckets:
         self._kind = kind
         self._observe = observe
         self._used: WeakValueDictionary[Hashable, SharedBucket] = WeakValueDictionary()
+        self._kept: dict[SharedBucket, asyncio.TimerHandle] = {}
+        self._releasing: set[asyncio.Task[None]] = set()
 
     def get(self, key: Hashable, make: Callable[[], Bucket], limits: Limits, place: str) -> Bucket:
         """The bucket of this key; equal keys mean the same bucket, reached in the same way."""
@@ -81,8 +108,33 @@ class SharedBuckets:
         if found is None:
             if self._observe is not None:
                 make = partial(_observed, make, self._kind, self._observe)
-            found = self._used[key] = SharedBucket(make, limits, place)
+            found = self._used[key] = SharedBucket(make, limits, place, self._keep)
         return cast("Bucket", found)
+
+    def _keep(self, bucket: SharedBucket) -> None:
+        """Release an unused bucket later, unless somebody uses it by then."""
+        self._forget(bucket)
+        loop = asyncio.get_running_loop()
+        self._kept[bucket] = loop.call_later(KEPT_SECONDS, self._release, bucket)
+        if len(self._kept) > KEPT_CLIENTS:
+            self._release(next(iter(self._kept)))
+
+    def _forget(self, bucket: SharedBucket) -> None:
+        timer = self._kept.pop(bucket, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _release(self, bucket: SharedBucket) -> None:
+        self._forget(bucket)
+        task = asyncio.get_running_loop().create_task(bucket.release())
+        self._releasing.add(task)
+        task.add_done_callback(self._releasing.discard)
+
+    async def close(self) -> None:
+        """Release the clients that nobody uses."""
+        for bucket in list(self._kept):
+            self._release(bucket)
+        await asyncio.gather(*self._releasing, return_exceptions=True)
 
 
 def _observed(make: Callable[[], Bucket], kind: str, observe: Observe) -> Bucket:

@@ -74,15 +74,23 @@ class Tree:
         directory = target[: target.rfind("/") + 1]
         if self.cache.is_free(directory, target, self.settings.attribute_seconds):
             return NOTHING
-        since = self.cache.changes
-        found = both(self._head(target), self._first_below(f"{target}/"))
         if self._asked_often(directory):
-            (stored, (folder, marker)), _ = await both(found, self._learn_directory(directory))
-        else:
-            stored, (folder, marker) = await found
+            return (await both(self._ask(target), self.learn_directory(directory)))[0]
+        return await self._ask(target)
+
+    async def _ask(self, target: str) -> Node:
+        since = self.cache.changes
+        stored, (folder, marker) = await both(self._head(target), self._first_below(f"{target}/"))
         node = Node(stored, folder, marker) if stored is not None or folder else NOTHING
         self.cache.learn(target, node, since)
         return node
+
+    async def renew(self, key: str) -> None:
+        """Ask again what a directory is, and which names it holds."""
+        if key:
+            await both(self._ask(self.keys.object(key)), self.learn_directory(self.keys.folder(key)))
+        else:
+            await self.learn_directory(self.keys.folder(key))
 
     def _asked_often(self, directory: str) -> bool:
         """True if so many names of a directory were asked for that it is better listed, once in a while."""
@@ -95,7 +103,7 @@ class Tree:
         self._asked[directory] = begun, count + 1
         return count + 1 == OFTEN
 
-    async def _learn_directory(self, directory: str) -> None:
+    async def learn_directory(self, directory: str) -> None:
         """List a directory, if that is one page: then a name that is not in it is free."""
         since = self.cache.changes
         keys: set[str] = set()

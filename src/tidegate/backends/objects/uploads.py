@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from tidegate.abc import FileHandle, OpenOptions, Outcome, Publish
 from tidegate.backends.objects.attributes import Node
@@ -30,6 +32,9 @@ from tidegate.model import Attrs, Entry
 
 SetTimes = Callable[[Stored, Attrs], Awaitable[None]]
 
+RENEW_AT: Final = 0.5
+"""Part of `attribute_seconds` after which a directory that is uploaded to is asked for anew."""
+
 
 class Uploads:
     """Uploads of one root.
@@ -50,6 +55,14 @@ class Uploads:
         self._partials = partials
         self._notes = notes
         self._set_times = set_times
+        self._renewing: dict[str, asyncio.Task[None]] = {}
+
+    async def close(self) -> None:
+        """End what was begun ahead of clients."""
+        tasks = list(self._renewing.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def entry(self, key: str) -> Entry | None:
         """A file that is being uploaded or was left unfinished, as it is so far; None for nothing."""
@@ -77,6 +90,7 @@ class Uploads:
             tree.look(key, absent_seconds=ABSENT_SECONDS),
             both(self._parent(key), self._partials.listed(parent_of(key))),
         )
+        self._renew(parent_of(key))
         if options.create and options.exclusive and not node.missing:
             raise AlreadyExists
         if node.is_dir:
@@ -144,6 +158,23 @@ class Uploads:
         if kept.upload is not None:
             await writer.stream.resume(kept.upload, kept.parts)
         await writer.stream.write(tail)
+
+    def _renew(self, parent: str) -> None:
+        """Ask anew for what is known of a directory before it is too old, while clients upload to it.
+
+        Else one of them would wait for it every few seconds, and each that comes meanwhile.
+        """
+        folder = self._tree.keys.folder(parent)
+        most = self._tree.settings.attribute_seconds
+        if folder in self._renewing or not most * RENEW_AT < self._tree.cache.age(folder) <= most:
+            return
+        task = asyncio.get_running_loop().create_task(self._ask_anew(parent))
+        self._renewing[folder] = task
+        task.add_done_callback(lambda _: self._renewing.pop(folder, None))
+
+    async def _ask_anew(self, parent: str) -> None:
+        with suppress(TidegateError):  # whoever needs to know asks again, and is told
+            await both(self._tree.renew(parent), self._partials.list_anew(parent))
 
     async def _parent(self, key: str) -> Node:
         parent = parent_of(key)
