@@ -69,6 +69,38 @@ async def test_assumed_role(
         await bucket.close()
 
 
+async def test_web_identity(
+    proxy: FaultProxy, moto_server: ObjectServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in EKS: a token in a file, which is read again when new credentials are fetched."""
+    token = tmp_path / "token"
+    token.write_text("a.token.of-the-cluster")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", proxy.endpoint)
+    monkeypatch.setenv("AWS_ROLE_ARN", ROLE)
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    options = moto_server.options(
+        moto_server.bucket(), endpoint=proxy.endpoint, access_key="", access_secret=""
+    )
+    bucket = S3Bucket(S3Options(**options), loader=LOADER)
+    await bucket.open()
+    try:
+        await bucket.put("file", b"x", {})
+        await bucket.put("file", b"y", {})
+        [asked] = [body for body in proxy.bodies if b"AssumeRoleWithWebIdentity" in body]
+        assert b"WebIdentityToken=a.token.of-the-cluster" in asked and b"inbox" in asked
+        first, second = keys_of(proxy, "PutObject")
+        assert first == second != moto_server.access_key
+        assert "x-amz-security-token" in proxy.asked[-1].headers
+
+        token.write_text("the.next.token")
+        proxy.add("PutObject", Refuse(400, "ExpiredToken"))
+        await bucket.put("file", b"z", {})
+        assert any(b"WebIdentityToken=the.next.token" in body for body in proxy.bodies)
+        assert keys_of(proxy, "PutObject")[-1] != first
+    finally:
+        await bucket.close()
+
+
 async def test_role_that_may_not_be_assumed(
     proxy: FaultProxy, moto_server: ObjectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import aiohttp
 import botocore.auth
 import pytest
 from botocore import exceptions as b
@@ -18,8 +18,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from tidegate.backends.objects.part_buffer import PartBuffer
-from tidegate.backends.objects.s3_direct import MAX_ERROR_BYTES, Direct
+from tidegate.backends.objects.s3_direct import Direct
 from tidegate.backends.objects.s3_signing import UNSIGNED, Signer, encoded_key, encoded_query
+from tidegate.backends.objects.wire import SHORT_BYTES, Connections
 
 KEYS = ("AKEXAMPLE", "secret/+of the test")
 SCOPE = "AWS4-HMAC-SHA256 Credential=AKEXAMPLE/20261118/eu-central-1/{}/aws4_request, SignedHeaders=host"
@@ -61,28 +62,33 @@ Asking = Callable[..., Awaitable[Any]]
 @pytest.fixture
 async def asking() -> Any:
     """Asks by a `Direct` that has seen a request of each operation; the server answers what it is given."""
-    async with aiohttp.ClientSession() as session:
 
-        async def ask(answer: bytes, operation: str = "get_object", most: int = 10, **params: Any) -> Any:
-            async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                await reader.readuntil(b"\r\n\r\n")
-                writer.write(answer)
-                writer.close()
-                await writer.wait_closed()
+    async def no_tls() -> ssl.SSLContext:
+        raise AssertionError("TLS is not asked for")
 
-            async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-                port = server.sockets[0].getsockname()[1]
+    connections = Connections(4, 30.0, 30.0, no_tls)
 
-                async def connections(url: str) -> aiohttp.ClientSession:
-                    assert url == f"http://127.0.0.1:{port}/b/"
-                    return session
+    async def ask(answer: bytes, operation: str = "get_object", most: int = 10, **params: Any) -> Any:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            writer.close()
+            await writer.wait_closed()
 
-                direct = Direct(Frozen(), connections)
-                seen = {"Authorization": SCOPE.format("s3"), "X-Amz-Content-SHA256": UNSIGNED}
-                direct.learn(operation, "a key", f"http://127.0.0.1:{port}/b/a%20key?x=1", seen)
-                return await direct.send(operation, {"Bucket": "b", "Key": "k", **params}, None, most)
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
 
-        yield ask
+            def there(url: str) -> Connections:
+                assert url == f"http://127.0.0.1:{port}/b/"
+                return connections
+
+            direct = Direct(Frozen(), there)
+            seen = {"Authorization": SCOPE.format("s3"), "X-Amz-Content-SHA256": UNSIGNED}
+            direct.learn(operation, "a key", f"http://127.0.0.1:{port}/b/a%20key?x=1", seen)
+            return await direct.send(operation, {"Bucket": "b", "Key": "k", **params}, None, most)
+
+    yield ask
+    await connections.close()
 
 
 async def test_an_answer_is_read_whole(asking: Asking) -> None:
@@ -102,7 +108,7 @@ async def test_an_answer_is_read_whole(asking: Asking) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ncut",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nLast-Modified: never\r\n\r\na",
-        b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n" + b"x" * (MAX_ERROR_BYTES + 1),
+        b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n" + b"x" * (SHORT_BYTES + 1),
         b"not HTTP at all\r\n\r\n",
         b"",
     ],
@@ -156,7 +162,7 @@ async def test_what_is_not_understood_is_left_to_the_library(asking: Asking) -> 
 async def test_what_is_sent_in_another_way_is_not_imitated(
     key: str, url: str, authorization: str, digest: str
 ) -> None:
-    async def connections(at: str) -> None:
+    def connections(at: str) -> None:
         raise AssertionError(at)
 
     direct = Direct(Frozen(), connections)

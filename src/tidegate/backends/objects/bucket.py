@@ -35,6 +35,9 @@ from typing_extensions import Buffer
 
 from tidegate.errors import StorageFailed
 
+Content = bytes | memoryview
+"""Bytes of an object, which nobody changes any more."""
+
 
 class StorageDenied(StorageFailed):
     """The service refuses these credentials, or this act to them."""
@@ -192,7 +195,7 @@ class Bucket(Protocol):
         """
         ...
 
-    async def get(self, key: str, start: int, size: int, *, if_etag: str = "") -> bytes:
+    async def get(self, key: str, start: int, size: int, *, if_etag: str = "") -> Content:
         """Bytes from `start`, fewer than `size` only at the end, ``b""`` at or past it.
 
         Raises:
@@ -200,7 +203,7 @@ class Bucket(Protocol):
         """
         ...
 
-    async def first(self, key: str, size: int) -> tuple[Stored, bytes]:
+    async def first(self, key: str, size: int) -> tuple[Stored, Content]:
         """The object, with metadata, and its first bytes; one request, or two.
 
         `Stored.sums` may be empty even if `head` has some.
@@ -283,6 +286,7 @@ class Bucket(Protocol):
 
 __all__ = [
     "Bucket",
+    "Content",
     "Limits",
     "ObjectChanged",
     "Page",

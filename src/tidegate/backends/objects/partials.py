@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
-from tidegate.backends.objects.bucket import Part, Stored, Upload
+from tidegate.backends.objects.bucket import Content, Part, Stored, Upload
 from tidegate.backends.objects.keys import PARTIAL_PREFIX, name_of, parent_of, partial_name
 from tidegate.backends.objects.metadata import FILE_MODE
 from tidegate.backends.objects.settings import PartialState
@@ -153,7 +153,7 @@ class Partials:
             prefix.append(part)
         return Kept(name, stored, upload, tuple(prefix), stored.size if len(prefix) == counted else 0)
 
-    async def tail(self, kept: Kept) -> bytes:
+    async def tail(self, kept: Kept) -> Content:
         """The bytes behind the last part.
 
         Raises:

@@ -10,7 +10,7 @@ from typing import Final
 
 from typing_extensions import Buffer
 
-from tidegate.backends.objects.bucket import ObjectChanged, Stored
+from tidegate.backends.objects.bucket import Content, ObjectChanged, Stored
 from tidegate.backends.objects.budget import Share
 from tidegate.backends.objects.keys import name_of
 from tidegate.backends.objects.metadata import digest_in, file_entry
@@ -37,11 +37,11 @@ class _Segment:
     def __init__(self, start: int, end: int) -> None:
         self.start = start
         self.end = end
-        self.data: bytes | None = None
+        self.data: Content | None = None
         self.held = 0
         self.unread = end - start  # bytes that no read has had yet, if each is read once
         self.waiting = 0
-        self.task: asyncio.Task[bytes] | None = None
+        self.task: asyncio.Task[Content] | None = None
 
 
 class ObjectReader:
@@ -63,7 +63,7 @@ class ObjectReader:
     took = False
 
     def __init__(
-        self, tree: Tree, memory: Share, key: str, stored: Stored, *, first: bytes, held: int
+        self, tree: Tree, memory: Share, key: str, stored: Stored, *, first: Content, held: int
     ) -> None:
         self.existed_size: int | None = stored.size
         self.version = stored.etag
@@ -133,7 +133,7 @@ class ObjectReader:
         while position < end:
             segment = wanted.pop(0) if wanted else self._at(position) or self._demand(position, end)
             data = await self._data(segment)
-            piece = data[position - segment.start : end - segment.start]
+            piece = bytes(data[position - segment.start : end - segment.start])
             segment.unread -= len(piece)
             pieces.append(piece)
             position += len(piece)
@@ -289,7 +289,7 @@ class ObjectReader:
         segment.task.add_done_callback(_retrieved)
         return segment
 
-    async def _get(self, segment: _Segment) -> bytes:
+    async def _get(self, segment: _Segment) -> Content:
         stored, size = self._stored, segment.end - segment.start
         try:
             if not segment.held:
@@ -307,7 +307,7 @@ class ObjectReader:
         segment.data = data
         return data
 
-    async def _data(self, segment: _Segment) -> bytes:
+    async def _data(self, segment: _Segment) -> Content:
         if segment.data is None:
             assert segment.task is not None
             segment.waiting += 1
@@ -391,7 +391,7 @@ class ObjectReader:
             raise InvalidHandle
 
 
-def _retrieved(task: asyncio.Task[bytes]) -> None:
+def _retrieved(task: asyncio.Task[Content]) -> None:
     """A failure of a range that nobody waits for is no error: whoever needs it asks again."""
     if not task.cancelled():
         task.exception()

@@ -15,6 +15,7 @@ from typing_extensions import Buffer
 
 from tidegate.backends.objects.bucket import (
     Bucket,
+    Content,
     Limits,
     ObjectChanged,
     Page,
@@ -116,7 +117,7 @@ class S3Bucket(ForwardsUploads):
                 return
             params["ContinuationToken"] = token
 
-    async def get(self, key: str, start: int, size: int, *, if_etag: str = "") -> bytes:
+    async def get(self, key: str, start: int, size: int, *, if_etag: str = "") -> Content:
         """See `Bucket.get`."""
         if size <= 0:
             return b""
@@ -126,14 +127,14 @@ class S3Bucket(ForwardsUploads):
             if failed.code == "InvalidRange":
                 return b""
             raise failed.error from None
-        data: bytes = answer["Body"]
+        data: Content = answer["Body"]
         told, _, total = answer.get("ContentRange", "").removeprefix("bytes ").partition("/")
         end = start + len(data)
         if told != f"{start}-{end - 1}" or (len(data) < size and total.isdigit() and end != int(total)):
             raise StorageFailed(detail=f"GetObject: {len(data)} bytes, {told}/{total}, for {start}+{size}")
         return data
 
-    async def first(self, key: str, size: int) -> tuple[Stored, bytes]:
+    async def first(self, key: str, size: int) -> tuple[Stored, Content]:
         """See `Bucket.first`."""
         try:
             answer = await self._requests.fetch(key, 0, size, "")
@@ -141,7 +142,7 @@ class S3Bucket(ForwardsUploads):
             if failed.code == "InvalidRange":
                 return await self.head(key), b""
             raise failed.error from None
-        data: bytes = answer["Body"]
+        data: Content = answer["Body"]
         total = answer.get("ContentRange", "").rpartition("/")[2]
         if not total.isdigit() or len(data) != min(size, int(total)):
             raise StorageFailed(detail=f"GetObject: {len(data)} bytes of {total or 'unknown'}, for 0+{size}")

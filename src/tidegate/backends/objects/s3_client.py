@@ -8,6 +8,7 @@ lost answer means depends on the request.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,11 +28,12 @@ from tidegate.backends.objects.s3_direct import ASKED, METHODS, Direct
 from tidegate.backends.objects.s3_errors import has_expired, may_try_again, reply_of, translate
 from tidegate.backends.objects.s3_options import S3Options
 from tidegate.backends.objects.tries import Bounds, Failed
+from tidegate.backends.objects.wire import Connections
 from tidegate.model.secrets import open_secret
 
 DEFAULT_REGION: Final = "us-east-1"
 CONNECTIONS: Final = 64
-"""Connections of one client; further requests wait for one."""
+"""Connections of one client for frequent requests, and as many for others; further requests wait for one."""
 RENEW_SECONDS: Final = 10.0
 """Seconds before credentials that have just been fetched are fetched again."""
 
@@ -65,8 +67,10 @@ class Request:
 class _Live:
     """A client of the library while requests use it."""
 
-    def __init__(self, client: Any, credentials: Any, stack: AsyncExitStack) -> None:
+    def __init__(self, client: Any, credentials: Any, stack: AsyncExitStack, bounds: Bounds) -> None:
         self._client = client
+        self._session: Any = client._endpoint.http_session  # noqa: SLF001 - no public way
+        self._wire = Connections(CONNECTIONS, bounds.connect, bounds.read, self._session.context)
         self._direct = Direct(credentials, self._connections)
         self._stack = stack
         self._users = 0
@@ -90,12 +94,9 @@ class _Live:
             self._users -= 1
             await self._end()
 
-    async def _connections(self, url: str) -> aiohttp.ClientSession | None:
-        connections = self._client._endpoint.http_session  # noqa: SLF001 - no public way
-        if connections._proxy_config.proxy_url_for(url) is not None:  # noqa: SLF001
-            return None
-        session: aiohttp.ClientSession = await connections._get_session(None)  # noqa: SLF001
-        return session
+    def _connections(self, url: str) -> Connections | None:
+        proxy = self._session._proxy_config.proxy_url_for(url)  # noqa: SLF001 - no public way
+        return self._wire if proxy is None else None
 
     async def retire(self) -> None:
         self._retired = True
@@ -103,6 +104,7 @@ class _Live:
 
     async def _end(self) -> None:
         if self._retired and self._users == 0:
+            await self._wire.close()
             await self._stack.aclose()
 
 
@@ -216,7 +218,7 @@ class S3Client:
         )
         client.meta.events.register("before-call.s3", _stay_in_region)
         client.meta.events.register("before-send.s3", _send_at_once)
-        return _Live(client, await session.get_credentials(), stack)
+        return _Live(client, await session.get_credentials(), stack, self._bounds)
 
     def _config(self) -> AioConfig:
         options = self._options
@@ -250,6 +252,11 @@ class _OneTry(AIOHTTPSession):  # type: ignore[misc] # the library has no types
         session: aiohttp.ClientSession = await super()._get_session(proxy_url)
         session._retry_connection = False  # noqa: SLF001 - no public way
         return session
+
+    async def context(self) -> ssl.SSLContext:
+        """The certificates that are trusted, for connections of our own."""
+        made: ssl.SSLContext = (await asyncio.to_thread(self._build_ssl_contexts, None))[0]
+        return made
 
 
 async def _send(client: Any, request: Request) -> Answer:

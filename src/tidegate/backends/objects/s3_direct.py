@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -20,12 +21,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
-import aiohttp
 from botocore import exceptions as b
 from typing_extensions import Buffer
-from yarl import URL
 
-from tidegate.backends.objects.s3_body import Body
+from tidegate.backends.objects import wire
 from tidegate.backends.objects.s3_signing import UNSIGNED, Signer, encoded_key, encoded_query
 from tidegate.backends.objects.sums import THREAD_BYTES
 
@@ -33,8 +32,6 @@ Answer = dict[str, Any]
 
 METHODS: Final = {"put_object": "PUT", "upload_part": "PUT", "get_object": "GET", "head_object": "HEAD"}
 """The operations."""
-MAX_ERROR_BYTES: Final = 65_536
-"""Longest body of an answer that is no content."""
 _HEADERS: Final = {
     "ACL": "x-amz-acl",
     "ChecksumCRC32": "x-amz-checksum-crc32",
@@ -77,6 +74,7 @@ class _Known:
 
     Attributes:
         base: URL before the key.
+        place: the server.
         host: for the header of that name.
         path: of `base`.
         agent: ``User-Agent``.
@@ -84,6 +82,7 @@ class _Known:
     """
 
     base: str
+    place: wire.Place
     host: str
     path: str
     agent: str
@@ -92,18 +91,16 @@ class _Known:
 
 
 class Direct:
-    """Requests with the connections and credentials of one client of the library.
+    """Requests with the credentials of one client of the library, over connections of their own.
 
     Args:
         credentials: of the client, with ``get_frozen_credentials``.
-        session: the client's connections for a URL; None if the library has to use them, for a proxy.
+        connections: for a URL; None if the library has to ask, through a proxy.
     """
 
-    def __init__(
-        self, credentials: Any, session: Callable[[str], Awaitable[aiohttp.ClientSession | None]]
-    ) -> None:
+    def __init__(self, credentials: Any, connections: Callable[[str], wire.Connections | None]) -> None:
         self._credentials = credentials
-        self._session = session
+        self._connections = connections
         self._known: dict[str, _Known] = {}
 
     def learn(self, operation: str, key: str, url: str, headers: Mapping[str, str | bytes]) -> None:
@@ -116,9 +113,11 @@ class Direct:
             return
         base = whole.removesuffix(end)
         parts = urlsplit(base)
+        tls = parts.scheme == "https"
         unsigned, agent = digest == UNSIGNED, told.get("user-agent", "")
+        place = wire.Place(parts.hostname or "", parts.port or (443 if tls else 80), tls)
         host = parts.netloc.rpartition("@")[2]
-        self._known[operation] = _Known(base, host, parts.path, agent, unsigned, Signer(signed[1]))
+        self._known[operation] = _Known(base, place, host, parts.path, agent, unsigned, Signer(signed[1]))
 
     async def send(self, operation: str, params: Answer, body: Buffer | None, most: int) -> Answer | None:
         """The answer as the library gives it, with a ``Body`` that was read; None: the library has to ask.
@@ -137,8 +136,8 @@ class Direct:
         headers = None if known is None else _headers(params)
         if known is None or headers is None:
             return None
-        session = await self._session(known.base)
-        if session is None:
+        connections = self._connections(known.base)
+        if connections is None:
             return None
         method, path = METHODS[operation], encoded_key(params["Key"])
         query = encoded_query({_QUERY[name]: str(params[name]) for name in _QUERY if name in params})
@@ -152,23 +151,18 @@ class Direct:
         )
         headers["accept-encoding"] = "identity"
         headers["user-agent"] = known.agent
-        url = URL(f"{known.base}{path}{'?' if query else ''}{query}", encoded=True)
+        target = f"{known.path}{path}{'?' if query else ''}{query}"
         try:
-            async with session.request(
-                method, url, headers=headers, data=None if body is None else Body(body),
-                allow_redirects=False, read_bufsize=max(most, MAX_ERROR_BYTES),
-            ) as response:  # fmt: skip
-                return await _answer(operation, response, most)
-        except (b.BotoCoreError, b.ClientError):
-            raise
-        except aiohttp.ClientSSLError as error:
+            answer = await connections.ask(known.place, wire.Asked(method, target, headers, body, most))
+        except ssl.SSLError as error:
             raise b.SSLError(endpoint_url=known.base, error=error) from None
         except TimeoutError as error:
             raise b.ReadTimeoutError(endpoint_url=known.base, error=error) from None
-        except (aiohttp.ClientConnectorError, aiohttp.ClientOSError) as error:
+        except OSError as error:
             raise b.EndpointConnectionError(endpoint_url=known.base, error=error) from None
-        except (aiohttp.ClientError, OSError) as error:
+        except wire.BrokenAnswer as error:
             raise b.HTTPClientError(error=error) from None
+        return _answer(operation, answer, most)
 
 
 def _headers(params: Answer) -> dict[str, str] | None:
@@ -196,15 +190,15 @@ async def _digest(body: Buffer | None) -> str:
     return await asyncio.to_thread(digest) if size > THREAD_BYTES else digest()
 
 
-async def _answer(operation: str, response: aiohttp.ClientResponse, most: int) -> Answer | None:
-    headers = {name.decode("latin-1").lower(): _text(value) for name, value in response.raw_headers}
-    status = response.status
+def _answer(operation: str, found: wire.Answer, most: int) -> Answer | None:
+    """The answer in the library's form; None for a redirection."""
+    headers, status = found.headers, found.status
     if 300 <= status < 400:
         return None
     meta = {"HTTPStatusCode": status, "HTTPHeaders": headers}
     if status >= 300:
-        said = _error(status, await _small(response))
         name = "".join(part.title() for part in operation.split("_"))
+        said = _error(status, bytes(found.body))
         raise b.ClientError({"Error": said, "ResponseMetadata": meta}, name)
     answer: Answer = {"ResponseMetadata": meta, "Metadata": {}}
     for name, value in headers.items():
@@ -220,39 +214,10 @@ async def _answer(operation: str, response: aiohttp.ClientResponse, most: int) -
     except ValueError as error:
         raise b.HTTPClientError(error=f"an answer that is none: {error}") from None
     if most:
-        length = answer.get("ContentLength", most + 1)  # without one it could be endless
-        if not 0 <= length <= most:
-            raise b.HTTPClientError(error=f"{length} bytes come where {most} were asked for")
-        answer["Body"] = await _content(response)
-        if len(answer["Body"]) != length:
-            raise b.HTTPClientError(error=f"{len(answer['Body'])} bytes came where {length} were announced")
-    elif METHODS[operation] != "HEAD":
-        await _small(response)
+        if "ContentLength" not in answer:
+            raise b.HTTPClientError(error="content without an announced length")
+        answer["Body"] = found.body
     return answer
-
-
-async def _content(response: aiohttp.ClientResponse) -> bytes:
-    """The whole body, whose announced length is bounded; `ClientResponse.read` would join it twice."""
-    pieces: list[bytes] = []
-    while True:
-        piece, _ = await response.content.readchunk()
-        if not piece:
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.append(piece)
-
-
-async def _small(response: aiohttp.ClientResponse) -> bytes:
-    """The body of an answer that is no content.
-
-    Raises:
-        botocore.exceptions.HTTPClientError: it is longer than any such body.
-    """
-    found = b""
-    while chunk := await response.content.read(MAX_ERROR_BYTES):
-        found += chunk
-        if len(found) > MAX_ERROR_BYTES:
-            raise b.HTTPClientError(error=f"an answer of more than {MAX_ERROR_BYTES} bytes")
-    return found
 
 
 def _error(status: int, body: bytes) -> dict[str, str]:

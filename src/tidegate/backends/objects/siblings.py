@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tidegate.backends.objects.attributes import AttributeCache
-from tidegate.backends.objects.bucket import Bucket, Stored
+from tidegate.backends.objects.bucket import Bucket, Content, Stored
 from tidegate.backends.objects.budget import Share
 from tidegate.errors import TidegateError
 
@@ -45,7 +45,7 @@ class _Order:
 @dataclass(slots=True, eq=False)
 class _Fetched:
     stored: Stored
-    task: asyncio.Task[bytes]
+    task: asyncio.Task[Content]
     begun: float
 
 
@@ -96,7 +96,7 @@ class Siblings:
         if order is not None:
             order.keys += keys[: LISTED_NAMES - len(order.keys)]
 
-    async def take(self, stored: Stored) -> tuple[bytes, int]:
+    async def take(self, stored: Stored) -> tuple[Content, int]:
         """The content of a file that is opened now, and how much of the memory it holds; nothing if unknown.
 
         Begins to fetch those behind it.
@@ -186,7 +186,7 @@ class Siblings:
         self._memory.give_back(one.stored.size)
 
 
-def _retrieved(task: asyncio.Task[bytes]) -> None:
+def _retrieved(task: asyncio.Task[Content]) -> None:
     """A failure is no error: whoever opens the file asks again."""
     if not task.cancelled():
         task.exception()

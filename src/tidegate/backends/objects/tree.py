@@ -15,7 +15,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
 from tidegate.backends.objects.attributes import NOTHING, AttributeCache, Node
-from tidegate.backends.objects.bucket import Bucket, Page, Stored
+from tidegate.backends.objects.bucket import Bucket, Content, Page, Stored
 from tidegate.backends.objects.keys import Keys, name_of, parent_of
 from tidegate.backends.objects.metadata import directory_entry, file_entry, with_times
 from tidegate.backends.objects.settings import ObjectSettings
@@ -128,7 +128,7 @@ class Tree:
             raise NotFound
         return node
 
-    async def file(self, key: str, first: int = 0) -> tuple[Stored, bytes]:
+    async def file(self, key: str, first: int = 0) -> tuple[Stored, Content]:
         """The file of a name, and its first bytes; one request, or none if it was seen a moment ago.
 
         Args:
