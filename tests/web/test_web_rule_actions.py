@@ -236,6 +236,19 @@ async def test_passwords_that_expire(world: RuleWorld) -> None:
     ((to, message),) = [one for one in world.inbox.mails if "Password" in one[1]["Subject"]]
     assert to == ["soon@example.com"]
     assert "pw-soon expires in 3 days" in message.get_content()
+    own = {
+        "threshold": 5,
+        "subject": "{{.Name}}, your password",
+        "body": "<{{.Email}}> {{.ErrorString}} {{.Nope}}",
+    }
+    assert await world.run("own-words", plain(11, pwd_expiration_config=own), who="pw-*") == "OK|||0"
+    ((to, message),) = [one for one in world.inbox.mails if one[1]["Subject"] == "pw-soon, your password"]
+    assert to == ["soon@example.com"]
+    assert message.get_content().strip() == "<soon@example.com> expires in 3 days {{.Nope}}"
+    two = {"name": "two lines", **plain(11, pwd_expiration_config={**own, "subject": "a\nb"})}
+    refused = await world.web.client.post(f"{API}/eventactions", json=two)
+    assert refused.status_code == 400
+    assert "pwd_expiration_config.subject" in refused.text
 
 
 async def test_accounts_that_nobody_uses_by_a_later_clock(world: RuleWorld) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from tidegate.accounts.actor import Channel, operator
@@ -12,17 +13,21 @@ from tidegate.accounts.administration import Administration
 from tidegate.actions.outcome import DONE, Outcome, may_pass
 from tidegate.actions.people import People
 from tidegate.errors import Conflict, TidegateError
-from tidegate.model.rule import EventAction
+from tidegate.model.rule import EventAction, Trigger
 from tidegate.rules.book import Rule
 from tidegate.rules.conditions import patterns_of
 from tidegate.rules.facts import Facts
 from tidegate.rules.patterns import any_matches
+from tidegate.rules.placeholders import render
 from tidegate.store.contract import Provider
 
 DAY_MS: Final = 86_400_000
 PAGE: Final = 500
 MAX_TOLD: Final = 50
 """Names that an error lists."""
+EXPIRY_SUBJECT: Final = "Password expiration"
+EXPIRY_BODY: Final = "The password of {{.Name}} {{.ErrorString}}. Please change it.\n"
+"""Texts of the notice that a password expires, where the action has none of its own."""
 
 SendsMail = Callable[[EventAction, Facts, Rule], Awaitable[Outcome]]
 
@@ -126,7 +131,8 @@ class Upkeep:
 
     async def passwords(self, action: EventAction, facts: Facts, rule: Rule) -> Outcome:
         """Tell accounts by e-mail whose password is to be changed within the threshold."""
-        threshold = action.options["pwd_expiration_config"]["threshold"]
+        config = action.options["pwd_expiration_config"]
+        threshold = config["threshold"]
         now = self._now()
         failed: list[str] = []
         again = False
@@ -139,10 +145,14 @@ class Upkeep:
             if left > threshold:
                 continue
             when = f"expires in {left} days" if left > 0 else "has expired"
+            about = replace(
+                facts, trigger=Trigger.ON_DEMAND, name=account.username, email=account.email,
+                role=account.role, error=when,
+            )  # fmt: skip
             outcome = await self._notify(
                 account.email,
-                "Password expiration",
-                f"The password of {account.username} {when}. Please change it.\n",
+                render(config.get("subject") or EXPIRY_SUBJECT, about),
+                render(config.get("body") or EXPIRY_BODY, about),
             )
             if not outcome.ok:
                 failed.append(f"{account.username}: {outcome.error}")

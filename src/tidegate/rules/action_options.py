@@ -245,7 +245,12 @@ def _password_expiration(options: Reader) -> Document:
     read = options.section("pwd_expiration_config")
     if not read.number("threshold", 0, 10_000):
         raise read.bad("threshold", "days before the expiration are required")
-    return {"pwd_expiration_config": {"threshold": read.number("threshold")}}
+    read.known("threshold", "subject", "body")
+    subject = read.text("subject", limit=4096)
+    if any(char in subject for char in "\r\n"):
+        raise read.bad("subject", "should be one line")
+    more = filled(subject=subject, body=read.text("body"))
+    return {"pwd_expiration_config": {"threshold": read.number("threshold"), **more}}
 
 
 def _inactivity(options: Reader) -> Document:

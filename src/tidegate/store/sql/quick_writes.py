@@ -30,6 +30,7 @@ class Execute:
         """The rows that a statement returns."""
         return self._connection.execute(statement, values).fetchall()
 
+
 class QuickWrites:
     """A writing connection to an SQLite file, with a thread of its own.
 
