@@ -151,8 +151,7 @@ def vsftpd(work: Path, pem: Path) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def proftpd(work: Path, pem: Path) -> Iterator[Peer]:
-    """Without TLS: mod_tls is a package of its own."""
-    del pem
+    """TLS by mod_tls, which takes no session up: clients that do would be refused otherwise."""
     root = fetch.proftpd()
     if root is None:
         raise Missing("not fetched")
@@ -170,11 +169,13 @@ def proftpd(work: Path, pem: Path) -> Iterator[Peer]:
         f"ModulePath {root}/usr/lib/proftpd\nPidFile {work}/pid\nScoreboardFile {work}/score\n"
         f"SystemLog {work}/log\nTransferLog none\nWtmpLog off\nAllowOverwrite on\nMaxInstances none\n"
         "DelayEngine off\nUseReverseDNS off\nRequireValidShell off\n"
+        f"LoadModule mod_tls.c\nTLSEngine on\nTLSRequired off\nTLSRSACertificateFile {pem}\n"
+        f"TLSRSACertificateKeyFile {pem}\nTLSOptions NoSessionReuseRequired\nTLSProtocol TLSv1.2 TLSv1.3\n"
     )
     libraries = ":".join(str(path) for path in (root / "usr/lib").glob("*-linux-*"))
     argv = [str(root / "usr/sbin/proftpd"), "-n", "-q", "-c", str(config)]
     with process(argv, port, work / "out", LD_LIBRARY_PATH=libraries) as pid:
-        yield Peer("ProFTPD", pid, port, home, tls=False, forks=True)
+        yield Peer("ProFTPD", pid, port, home, forks=True)
 
 
 _PYFTPDLIB = """
@@ -204,6 +205,7 @@ def pyftpdlib(work: Path, pem: Path) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def rclone_ftp(work: Path, pem: Path) -> Iterator[Peer]:
+    """Without TLS: with a certificate it speaks implicit TLS alone."""
     del pem
     port, home = _home(work)
     words = ["--addr", f"127.0.0.1:{port}", "--user", USER, "--pass", PASSWORD, "--dir-cache-time", "0s"]

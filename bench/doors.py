@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """FTP, FTPS and WebDAV against other servers, in turn on one machine: ``python -m bench.doors``.
 
-It writes `bench/DOORS.md`, in under six minutes on a quiet machine. ``python -m bench.fetch`` gets peers that
+It writes `bench/DOORS.md`, in about eight minutes on a quiet machine. ``python -m bench.fetch`` gets peers that
 are not installed; what is not there is left out and named. Tidegate judges everything by its gate and has its
 log, and asks for a password; WebDAV peers other than rclone and copyparty ask for none. Clients are curl for
 large files, lftp for mirrors, and one connection of Python's ``http.client`` for small ones.
@@ -17,6 +17,7 @@ import http.client
 import os
 import platform
 import shutil
+import ssl
 import statistics
 import subprocess
 import tempfile
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench import fetch
 from bench.door_peers import DAV, FTP, Peer, Start
 from bench.measure import cpu_seconds, pss_bytes, settle, tree
 from bench.servers import Missing
@@ -40,6 +42,10 @@ SMALL = 300
 """Small files of 2 KiB over WebDAV."""
 SLOW_SECONDS = 20
 """Seconds after which a listing is given up."""
+CLIENT_SECONDS = 60
+"""Seconds after which any other client is."""
+BY_RCLONE = 500
+"""Small files of 2 KiB that rclone stores over WebDAV, four at a time."""
 NAMES = 10_000
 """Entries of the directory that is listed."""
 RESULTS = Path(__file__).with_name("DOORS.md")
@@ -91,7 +97,7 @@ def cpu(peer: Peer) -> float:
 def timed(peer: Peer, argv: list[str]) -> tuple[float, float]:
     """Seconds of wall time, and of the server's CPU, that a client takes."""
     before, started = cpu(peer), time.monotonic()
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=CLIENT_SECONDS)
     wall = time.monotonic() - started
     if done.returncode:
         raise RuntimeError(f"{argv[0]} ended with {done.returncode}: {done.stderr[-200:]}")
@@ -148,7 +154,11 @@ def _mirror(peer: Peer, plan: Plan, *, tls: bool) -> Figures:
     if len(list(target.iterdir())) != MIRRORED:
         raise RuntimeError("the mirror is not whole")
     shutil.rmtree(peer.home / "tree")
-    return {"get ms": down[0] / MIRRORED * 1000, "put ms": up[0] / MIRRORED * 1000}
+    each = 1000 / MIRRORED
+    return {
+        "get ms": down[0] * each, "get CPU ms": down[1] * each,
+        "put ms": up[0] * each, "put CPU ms": up[1] * each,
+    }  # fmt: skip
 
 
 def ftp_mirror(peer: Peer, plan: Plan) -> Figures:
@@ -166,13 +176,32 @@ def _connected(peer: Peer, stack: contextlib.ExitStack) -> ftplib.FTP:
     return ftp
 
 
+def _secured(peer: Peer, stack: contextlib.ExitStack) -> ftplib.FTP:
+    ftp = stack.enter_context(ftplib.FTP_TLS(context=ssl._create_unverified_context()))
+    ftp.connect("127.0.0.1", peer.port, 20)
+    ftp.login(peer.user, peer.password)
+    return ftp
+
+
 def ftp_logins(peer: Peer, plan: Plan) -> Figures:
     """Logins with the same password; milliseconds for each."""
     del plan
+    return _logins(peer, _connected)
+
+
+def ftps_logins(peer: Peer, plan: Plan) -> Figures:
+    """The same by explicit TLS, each with a handshake of its own."""
+    del plan
+    return _logins(peer, _secured)
+
+
+def _logins(peer: Peer, connect: Callable[[Peer, contextlib.ExitStack], ftplib.FTP]) -> Figures:
+    with contextlib.ExitStack() as stack:
+        connect(peer, stack).quit()  # the first one costs a slow hash where passwords are kept by one
     before, started = cpu(peer), time.monotonic()
     for _ in range(LOGINS):
         with contextlib.ExitStack() as stack:
-            _connected(peer, stack).quit()
+            connect(peer, stack).quit()
     wall = time.monotonic() - started
     return {"ms": wall / LOGINS * 1000, "CPU ms": (cpu(peer) - before) / LOGINS * 1000}
 
@@ -238,6 +267,28 @@ def dav_small(peer: Peer, plan: Plan) -> Figures:
     return {"get ms": get[0], "get CPU ms": get[1], "put ms": put[0], "put CPU ms": put[1]}
 
 
+def dav_rclone(peer: Peer, plan: Plan) -> Figures:
+    """Small files that rclone stores, four at a time; milliseconds for each."""
+    program = fetch.rclone()
+    if program is None:
+        raise RuntimeError("rclone is not there")
+    files = plan.scratch / "small"
+    if not files.exists():
+        files.mkdir()
+        for index in range(BY_RCLONE):
+            (files / f"{index}").write_bytes(os.urandom(2048))
+    hidden = subprocess.run(
+        [str(program), "obscure", peer.password], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    remote = f":webdav,url='http://127.0.0.1:{peer.port}',vendor=other,user={peer.user},pass={hidden}:small"
+    words = ["--config", os.devnull, "--retries", "1", "--transfers", "4", "--checkers", "4", "-q"]
+    wall, used = timed(peer, [str(program), *words, "copy", str(files), remote])
+    if len(list((peer.home / "small").iterdir())) != BY_RCLONE:
+        raise RuntimeError("not all are there")
+    shutil.rmtree(peer.home / "small")
+    return {"ms": wall / BY_RCLONE * 1000, "CPU ms": used / BY_RCLONE * 1000}
+
+
 def dav_listing(peer: Peer, plan: Plan) -> Figures:
     """PROPFIND of a directory with `NAMES` files."""
     del plan
@@ -263,16 +314,18 @@ ROWS: dict[str, dict[str, Measure]] = {
         "FTP, lftp mirror of small files": ftp_mirror,
         "FTPS, lftp mirror of small files": ftps_mirror,
         "FTP, login": ftp_logins,
+        "FTPS, login": ftps_logins,
         "FTP, idle connections": ftp_idle,
     },
     "dav": {
         "WebDAV, one large file": dav_large,
         "WebDAV, small files": dav_small,
+        f"WebDAV, {BY_RCLONE} small files by rclone": dav_rclone,
         f"WebDAV, PROPFIND of {NAMES:,} entries": dav_listing,
     },
 }
 PEERS: dict[str, dict[str, Start]] = {"ftp": FTP, "dav": DAV}
-SECURE = (ftps_large, ftps_mirror)
+SECURE = (ftps_large, ftps_mirror, ftps_logins)
 ONCE = (ftp_idle, dav_listing)
 """Rows that hardly vary, and take long."""
 
