@@ -76,6 +76,17 @@ class Client:
             await work(file)
             connection.abort()
 
+    async def curl(self, *words: str) -> int:
+        """Exit status; an answer of 400 and above is a failure."""
+
+        def run() -> int:
+            line = ["curl", "-sS", "-f", "--max-time", "30", *words]
+            return subprocess.run(
+                line, capture_output=True, cwd=self.local, timeout=60, check=False
+            ).returncode
+
+        return await asyncio.to_thread(run)
+
     async def ftp(self, work: Callable[[FTP], object], name: str = "u1") -> None:
         def run() -> None:
             with FTP() as client:
@@ -332,3 +343,74 @@ async def test_0_9_6(tmp_path: Path) -> None:
                 done += 1
             assert hook.calls() == []
     assert done == 26
+
+
+REFUSES = """[ "$SFTPGO_ACTION" != "$(/bin/cat ./refused)" ] || { echo "not on Sundays"; exit 1; }
+"""
+
+
+@pytest.mark.needs("sftp", "scp", "ssh", "curl")
+@pytest.mark.timeout(300)
+async def test_what_2_7_5_refuses(tmp_path: Path) -> None:
+    """A hook that fails, everything in `execute_sync`, as it was recorded: each program is refused, nothing changes.
+
+    Not followed: SFTPGo removes the old file if the hook about a finished upload fails.
+    """
+    hook = HookProgram(tmp_path, "act")
+    sections: dict[str, dict[str, Any]] = {
+        "common": {"actions": {"execute_on": EVENTS, "execute_sync": EVENTS, "hook": str(hook)}},
+        "sftpd": {"enabled_ssh_commands": ["*"]},
+    }
+    async with hook_world(tmp_path, **sections) as world:
+        client = Client(world, tmp_path)
+        await start(world, client)
+        home = tmp_path / "homes" / "u1"
+        (home / "big.bin").unlink()
+        (home / "there.txt").write_bytes(b"there")
+        ftp = f"ftp://u1:pw-u1@127.0.0.1:{world.ftp_port}"
+        dav = f"http://u1:pw-u1@127.0.0.1:{world.dav_port}"
+        refused = hook.directory / "refused"
+        hook.does(REFUSES)
+
+        def put(target: str) -> list[tuple[str, Callable[[], Awaitable[int]]]]:
+            return [
+                ("SFTP", lambda: client.sftp(f"put {client.local}/small.txt {target}")),
+                ("SCP", lambda: client.scp("small.txt", f"127.0.0.1:{target}")),
+                ("FTP", lambda: client.curl("-T", "small.txt", f"{ftp}{target}")),
+                ("DAV", lambda: client.curl("-T", "small.txt", f"{dav}{target}")),
+            ]
+
+        get: list[tuple[str, Callable[[], Awaitable[int]]]] = [
+            ("SFTP", lambda: client.sftp(f"get /there.txt {client.local}/got")),
+            ("SCP", lambda: client.scp("127.0.0.1:/there.txt", "got")),
+            ("FTP", lambda: client.curl("-o", "got", f"{ftp}/there.txt")),
+            ("DAV", lambda: client.curl("-o", "got", f"{dav}/there.txt")),
+        ]
+        remove: list[tuple[str, Callable[[], Awaitable[int]]]] = [
+            ("SFTP", lambda: client.sftp("rm /there.txt")),
+            ("FTP", lambda: client.curl("-Q", "DELE there.txt", f"{ftp}/")),
+            ("DAV", lambda: client.curl("-X", "DELETE", f"{dav}/there.txt")),
+        ]
+        for event, acts in (
+            ("pre-download", get), ("pre-upload", put("/new.txt")), ("pre-upload", put("/there.txt")),
+            ("upload", put("/new.txt")), ("upload", put("/there.txt")), ("pre-delete", remove),
+        ):  # fmt: skip
+            refused.write_text(event)
+            for door, act in acts:
+                assert await act() != 0, (event, door)
+                told = [(one["ACTION"], one["ACTION_PROTOCOL"]) for one in hook.calls()]
+                assert told[-1] == (event, door), told
+                assert {one.name: one.read_bytes() for one in home.iterdir()} == {"there.txt": b"there"}, (
+                    event,
+                    door,
+                )
+        # What is done already is told, and a client that waits for it is not refused.
+        for event, line in (("mkdir", "mkdir /dd"), ("rename", "rename /dd /de"), ("rmdir", "rmdir /de")):
+            refused.write_text(event)
+            assert await client.sftp(line) == 0
+            (call,) = await called(hook, 1, line)
+            assert call["ACTION"] == event
+        refused.write_text("")
+        acts = (*put("/there.txt"), *get, remove[1])
+        assert [await act() for _, act in acts] == [0] * 9
+        assert list(home.iterdir()) == []

@@ -46,7 +46,9 @@ def _rules(where: str, value: Mapping[str, Any], problems: list[Problem]) -> lis
         if key not in known
     ]
     events = _texts(where, "execute_on", value, FILE_EVENTS if about_files else PROVIDER_EVENTS, problems)
-    waited = _texts(where, "execute_sync", value, sorted(SYNC_EVENTS), problems) if about_files else ()
+    # SFTPGo takes any event here. Of what is done already no client can be refused: it is told afterwards.
+    named = _texts(where, "execute_sync", value, FILE_EVENTS, problems) if about_files else ()
+    waited = [event for event in named if event in SYNC_EVENTS]
     objects = _texts(where, "execute_for", value, OBJECTS, problems) if not about_files else ()
     rules: list[Rule] = []
     targets: list[tuple[str, Era]] = [("command", "0.9"), ("http_notification_url", "0.9"), ("hook", "2")]
