@@ -138,14 +138,21 @@ def of(toolchain: Toolchain) -> Path:
         absent(f"the clients of tests/clients/foreign/{toolchain.folder}: {error}")
 
 
-def test_a_newer_rclone(server: DavServer, person: Person, tree: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("vendor", ["owncloud", "nextcloud"])
+def test_a_newer_rclone(server: DavServer, person: Person, tree: Path, tmp_path: Path, vendor: str) -> None:
+    """As `nextcloud` it wants addresses of Nextcloud's own, for files in parts, unless it sends them whole."""
     rclone = of(FTP) / "venv" / "bin" / "rclone"
-    remote = rclone_remote(server, person, "owncloud")
+    os.utime(tree / "none", (1_577_934_245, 1_577_934_245))
+    (tree / "larger").write_bytes(os.urandom(12_000_000))  # than the parts that it would send
+    remote = rclone_remote(server, person, vendor)
+    if vendor == "nextcloud":
+        remote["RCLONE_CONFIG_R_NEXTCLOUD_CHUNK_SIZE"] = "0"
     run(rclone, "copy", "--create-empty-src-dirs", tree, "R:up", environment=remote)
     same(tree, person.home / "up")
     run(rclone, "check", "--download", tree, "R:up", environment=remote)
     run(rclone, "sync", "R:up", tmp_path / "down", "--create-empty-src-dirs", environment=remote)
     same(tree, tmp_path / "down")
+    assert (person.home / "up" / "none").stat().st_mtime == 1_577_934_245
 
 
 def test_node_webdav(server: DavServer, person: Person) -> None:
