@@ -109,6 +109,15 @@ class HtpasswdFile:
             source, f"htpasswd:{username}", self._users.get(username, ""), password
         )
 
+    async def stored(self, source: str, username: str) -> str:
+        """The hash that the file has of a user now; empty if it has none.
+
+        Raises:
+            LoginRefused: too many checks are waiting (reason ``busy``).
+        """
+        await self._checker.off_loop(source, self._refresh)
+        return self._users.get(username, "")
+
     def _refresh(self) -> None:
         try:
             if _mark(self._path.stat()) != self._seen:

@@ -104,8 +104,9 @@ class Httpd(Section):
     bindings: list[HttpBinding] = key([HttpBinding()], "Addresses to listen on.")
     auth_user_file: str = key(
         "",
-        "File in htpasswd form (bcrypt, apr1, SHA-crypt, argon2id) for basic authentication of the REST API, "
-        "relative to the configuration directory; empty uses administrators of the data provider.",
+        "File in htpasswd form (bcrypt, apr1, SHA-crypt, argon2id) for basic authentication of the REST API "
+        "and for signing in on the pages, besides administrators of the data provider; relative to the "
+        "configuration directory.",
     )
     signing_passphrase: str = key(
         "", "Secret that signs tokens; empty makes a new one at each start.", secret=True

@@ -146,6 +146,8 @@ class Pages:
                 return visit.go("me", done="Choose a password of your own first.")
             if visit.who.filters.require_two_factor and not has_factor(visit.who.filters):
                 return visit.go("me", "codes", done="Set up one-time codes or a passkey first.")
+        if visit.session is not None and visit.session.of_file and page.of_records:
+            raise Denied("you are a user of httpd.auth_user_file: what belongs to you stands in that file")
         if page.needs:
             visit.require(page.needs)
         match request.method:

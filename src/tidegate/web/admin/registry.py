@@ -60,6 +60,7 @@ class Page:
         streams: what `show` answers goes on, or a script asks for it again and again; asking for it does not
             keep the session alive.
         takes_file: what `act` reads is a form with a file (multipart/form-data).
+        of_records: for administrators with a record alone, not for users of `httpd.auth_user_file`.
     """
 
     path: str
@@ -71,6 +72,7 @@ class Page:
     unsettled: bool = False
     streams: bool = False
     takes_file: bool = False
+    of_records: bool = False
 
 
 @cache

@@ -20,7 +20,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tidegate.errors import ProviderUnavailable
+from tidegate.accounts.administrators import EVERYTHING
+from tidegate.errors import LoginRefused, ProviderUnavailable
 from tidegate.model import Admin, http_scope
 from tidegate.model.address_list import AddressList
 from tidegate.policy.passkeys import passkeys_of
@@ -28,6 +29,8 @@ from tidegate.store.browser_sessions import BrowserSession
 from tidegate.web.api.services import Services
 
 KIND: Final = "admin"
+OF_FILE: Final = "admin-file"
+"""Kind of rows of users of `httpd.auth_user_file`."""
 WAITING: Final = "admin-code"
 """Kind of rows of people who gave their password and have yet to give a code."""
 
@@ -47,7 +50,7 @@ class SignedIn:
     """A session that a request belongs to.
 
     Attributes:
-        admin: as they are now.
+        admin: as they are now; of a user of `httpd.auth_user_file` what stands for a record.
         row: of the session.
         secret: of the browser; never shown.
     """
@@ -55,6 +58,11 @@ class SignedIn:
     admin: Admin
     row: BrowserSession
     secret: str
+
+    @property
+    def of_file(self) -> bool:
+        """True if they stand in `httpd.auth_user_file`, and have no record."""
+        return self.row.kind == OF_FILE
 
 
 def is_secure(request: Request) -> bool:
@@ -156,9 +164,11 @@ async def find(
     if not secret:
         return None
     row = await services.provider.browser_sessions.find(digest_of(request, secret))
-    if row is None or row.kind != kind:
+    if row is None or (row.kind != kind and not (kind == KIND and row.kind == OF_FILE)):
         return None
-    admin = await services.provider.admin(row.username)
+    of_file = row.kind == OF_FILE
+    ask = _of_file(services, row.username) if of_file else services.provider.admin(row.username)
+    admin = await ask
     ip = str(request.scope[http_scope.IP])
     if admin is None or admin.status != 1 or not hmac.compare_digest(row.mark, mark_of(secret, admin)):
         await services.provider.browser_sessions.remove(row.id)
@@ -169,9 +179,34 @@ async def find(
         return None
     if kind == KIND:
         http_scope.proved(request.scope)
-    if active and kind == KIND:
+    if active and kind == KIND:  # that of a user of the file too
         row = await _used(services, row, ip)
     return SignedIn(admin, row, secret)
+
+
+def file_user(username: str, stored: str) -> Admin:
+    """What stands for the record of a user of `httpd.auth_user_file`, who may do everything.
+
+    Args:
+        username: of them.
+        stored: the hash that the file has; another one ends their sessions.
+    """
+    return Admin(username=username, password=stored, permissions=(EVERYTHING,), status=1)
+
+
+async def _of_file(services: Services, username: str) -> Admin | None:
+    """A user of the file as it is now; None if it has them no more, or there is no file any more.
+
+    Raises:
+        ProviderUnavailable: nobody can tell now.
+    """
+    if services.htpasswd is None:
+        return None
+    try:
+        stored = await services.htpasswd.stored("", username)
+    except LoginRefused:
+        raise ProviderUnavailable("the server is busy") from None
+    return file_user(username, stored) if stored else None
 
 
 async def _used(services: Services, row: BrowserSession, ip: str) -> BrowserSession:

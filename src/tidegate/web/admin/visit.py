@@ -99,7 +99,7 @@ class Visit:
             channel=Channel.PAGE,
             permissions=frozenset(self.who.permissions),
             ip=self.ip,
-            admin=self.who.username,
+            admin="" if self.session is not None and self.session.of_file else self.who.username,
             role=self.who.role,
         )
 

@@ -23,12 +23,13 @@ _log = logging.getLogger(__name__)
 async def show(visit: Visit, errors: dict[str, str] | None = None) -> Response:
     """Sessions, password, second factors and profile."""
     filters = visit.who.filters
-    rows = await visit.services.provider.browser_sessions.of(sessions.KIND, visit.who.username)
-    codes, held = recovery_codes_of(filters), passkeys_of(filters)
     assert visit.session is not None
+    rows = await visit.services.provider.browser_sessions.of(visit.session.row.kind, visit.who.username)
+    codes, held = recovery_codes_of(filters), passkeys_of(filters)
     keys = visit.services.loaded.settings.mfa.passkeys
     context = {
         "errors": errors or {},
+        "of_file": visit.session.of_file,
         "sessions": rows,
         "current": visit.session.row.id,
         "totp": totp_of(filters).enabled,
@@ -45,7 +46,14 @@ async def show(visit: Visit, errors: dict[str, str] | None = None) -> Response:
 
 
 async def save_profile(visit: Visit) -> Response:
-    """Change the mail address, the description and the use of API keys."""
+    """Change the mail address, the description and the use of API keys.
+
+    Raises:
+        Denied: they are a user of the file.
+    """
+    assert visit.session is not None
+    if visit.session.of_file:
+        raise Denied("users of httpd.auth_user_file have no profile")
     try:
         await visit.services.administration.admins.change_profile(
             by=visit.actor,
@@ -97,10 +105,10 @@ async def end_session(visit: Visit) -> Response:
     assert visit.session is not None
     wanted = visit.form["session"]
     if wanted == "others":
-        ended = await store.remove_of(sessions.KIND, name, but=visit.session.row.id)
+        ended = await store.remove_of(visit.session.row.kind, name, but=visit.session.row.id)
         _log.info("administrator %r ended %d other sessions", name, ended)
         return visit.go("me", done=f"{ended} other sessions have ended.")
-    if wanted not in {row.id for row in await store.of(sessions.KIND, name)}:
+    if wanted not in {row.id for row in await store.of(visit.session.row.kind, name)}:
         raise InvalidArgument("that session has ended already")
     await store.remove(wanted)
     _log.info("administrator %r ended a session", name)
@@ -195,9 +203,9 @@ async def again(visit: Visit, response: Response, *, done: str = "") -> Response
 
 PAGES: Final = (
     Page(path="/me", show=show, act=save_profile, unsettled=True),
-    Page(path="/me/password", act=change_password, unsettled=True),
+    Page(path="/me/password", act=change_password, unsettled=True, of_records=True),
     Page(path="/me/sessions", act=end_session, unsettled=True),
     Page(path="/me/stay", act=stay, unsettled=True),
-    Page(path="/me/codes", show=show_codes, act=save_codes, unsettled=True),
-    Page(path="/me/codes/drop", act=drop_codes, unsettled=True),
+    Page(path="/me/codes", show=show_codes, act=save_codes, unsettled=True, of_records=True),
+    Page(path="/me/codes/drop", act=drop_codes, unsettled=True, of_records=True),
 )

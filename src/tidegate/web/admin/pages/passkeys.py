@@ -175,9 +175,9 @@ def _first_handle(challenge: bytes) -> str:
 
 
 PAGES: Final = (
-    Page(path="/me/passkeys/begin", act=begin, unsettled=True),
-    Page(path="/me/passkeys", act=add, unsettled=True),
-    Page(path="/me/passkeys/remove", act=remove, unsettled=True),
-    Page(path="/me/passkeys/alone", act=allow_alone, unsettled=True),
+    Page(path="/me/passkeys/begin", act=begin, unsettled=True, of_records=True),
+    Page(path="/me/passkeys", act=add, unsettled=True, of_records=True),
+    Page(path="/me/passkeys/remove", act=remove, unsettled=True, of_records=True),
+    Page(path="/me/passkeys/alone", act=allow_alone, unsettled=True, of_records=True),
     Page(path="/admins/{name:path}/passkeys", act=remove_of, needs=EVERYTHING),
 )

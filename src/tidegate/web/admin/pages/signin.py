@@ -9,6 +9,7 @@ from typing import Final
 from starlette.responses import RedirectResponse, Response
 
 from tidegate.accounts.actor import Channel, operator
+from tidegate.accounts.names import fold_name
 from tidegate.errors import BadRecord, LoginRefused
 from tidegate.events.kinds import LoggedIn, LoginFailed
 from tidegate.identity.admins import Throttled
@@ -37,7 +38,7 @@ async def show(visit: Visit) -> Response:
     """The form for name and password."""
     if visit.session is not None:
         return _onward(visit)
-    if await _is_new(visit):
+    if visit.services.htpasswd is None and await _is_new(visit):
         return RedirectResponse(url("setup"), 303, headers=HEADERS)
     return login_page(visit, "")
 
@@ -46,6 +47,8 @@ async def sign_in(visit: Visit) -> Response:
     """Check name and password."""
     name = visit.form["name"].strip()
     services = visit.services
+    if await _is_of_file(visit, name):
+        return await _enter_of_file(visit, name)
     try:
         admin = await services.admins.by_password(visit.ip, name, visit.form["password"])
     except LoginRefused as error:
@@ -54,6 +57,30 @@ async def sign_in(visit: Visit) -> Response:
         tell(visit, error, "password")
         return login_page(visit, text_of(error, WRONG), name=name, status=status_of(error))
     return await enter(visit, admin.username, "password")
+
+
+async def _is_of_file(visit: Visit, name: str) -> bool:
+    """True if a name is not that of an administrator, and there is a user file that may have it."""
+    if visit.services.htpasswd is None or not name:
+        return False
+    return await visit.services.provider.admin(fold_name(name, visit.services.rules)) is None
+
+
+async def _enter_of_file(visit: Visit, name: str) -> Response:
+    """Sign in a user of `httpd.auth_user_file`, as REST does with each request of theirs."""
+    services, ip = visit.services, visit.ip
+    assert services.htpasswd is not None
+    try:
+        if wait := services.throttle.admit(f"htpasswd:{name}", ip, services.monotonic()):
+            raise Throttled(wait, username=name)
+        if not await services.htpasswd.verify(ip, name, visit.form["password"]):
+            raise LoginRefused("bad_credential", username=name)
+        admin = sessions.file_user(name, await services.htpasswd.stored(ip, name))
+    except LoginRefused as error:
+        tell(visit, error, "password")
+        return login_page(visit, text_of(error, WRONG), name=name, status=status_of(error))
+    services.throttle.succeeded(f"htpasswd:{name}", ip, services.monotonic())
+    return await _begin(visit, admin, "password", kind=sessions.OF_FILE)
 
 
 async def show_code(visit: Visit) -> Response:
@@ -163,11 +190,16 @@ async def enter(visit: Visit, username: str, method: str) -> Response:
     admin = await visit.services.provider.admin(username)
     if admin is None:
         raise LoginRefused("unknown_user", username=username)
+    return await _begin(visit, admin, method, kind=sessions.KIND)
+
+
+async def _begin(visit: Visit, admin: Admin, method: str, *, kind: str) -> Response:
     response = _onward(visit)
-    await sessions.begin(visit.request, response, visit.services, admin, method=method)
-    origin = Origin(username=username, protocol="HTTP", ip=visit.ip)
+    await sessions.begin(visit.request, response, visit.services, admin, method=method, kind=kind)
+    origin = Origin(username=admin.username, protocol="HTTP", ip=visit.ip)
     visit.services.emit(LoggedIn(origin=origin, method=method, encrypted=sessions.is_secure(visit.request)))
-    _log.info("administrator %r signed in from %s by %s", username, visit.ip, method)
+    who = "user of the file" if kind == sessions.OF_FILE else "administrator"
+    _log.info("%s %r signed in from %s by %s", who, admin.username, visit.ip, method)
     return response
 
 
