@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -399,3 +400,33 @@ async def test_a_server_without_a_log_says_so(tmp_path: Path) -> None:
         await inside.sign_in()
         page = await inside.get("/logs")
         assert (page.status, "no log that could be read" in page.text) == (404, True)
+
+
+async def test_lines_around_a_moment_are_found_however_many_there_are(
+    log: WrittenLog, inside: Browser
+) -> None:
+    for number in range(200):
+        log.write("tidegate", message=f"number {number}", after=0.02)
+    page = await inside.get("/logs?q=number+100")
+    assert not page.all("tr", class_="here")
+    around = link(page, "Around")
+    there = await inside.get(around)
+    (row,) = there.all("tr", class_="here")
+    assert "number 100" in row.text
+    told = rows(there)
+    assert any("number 99 " in f"{one} " for one in told) and any("number 101" in one for one in told)
+    assert len(told) == 50
+    moment = page.all("time", data_t="time")[0].attributes["datetime"]
+    ms = round(datetime.fromisoformat(moment).timestamp() * 1000)
+    assert "number 100" in (await inside.get(f"/logs?around={ms}")).first("tr", class_="here").text
+    assert rows(await inside.get(f"/logs?around={ms}&user=nobody")) == []
+    for wrong in ("soon", "9" * 30, "-1", "2026-13-01"):
+        assert (await inside.get(f"/logs?around={wrong}")).status == 400, wrong
+
+
+async def test_a_moment_of_a_busy_server_is_on_the_page(log: WrittenLog, inside: Browser) -> None:
+    for number in range(300):
+        log.write("tidegate", message=f"number {number}", after=0.0 if number % 100 else 1.0)
+    page = await inside.get("/logs?q=number+100")
+    there = await inside.get(link(page, "Around"))
+    assert there.all("tr", class_="here")

@@ -50,6 +50,7 @@ class LogRow:
         rule: that decided.
         detail: the rest.
         story: of the connection.
+        around: the lines around that time.
         why: explains a refusal.
         raw: the line.
     """
@@ -70,6 +71,7 @@ class LogRow:
     rule: str = ""
     detail: str = ""
     story: str = ""
+    around: str = ""
     why: str = ""
     raw: str = ""
 
@@ -90,7 +92,7 @@ class LogRow:
                 "detail",
             )
         }
-        links = {"user": self.user_link, "story": self.story, "why": self.why}
+        links = {"user": self.user_link, "story": self.story, "around": self.around, "why": self.why}
         return {"key": self.key, "exact": self.exact, "tone": self.tone, "texts": texts, "links": links}
 
 
@@ -122,6 +124,7 @@ def log_row(visit: Visit, line: LogLine) -> LogRow:
         rule=line.text("rule"),
         detail=detail[:MAX_DETAIL],
         story=url("logs", "connections", line.connection) if line.connection else "",
+        around=url("logs", around=line.time) if line.time else "",
         why=_why(visit, line),
         raw=line.raw,
     )

@@ -185,7 +185,7 @@ async def find(
 
 
 def file_user(username: str, stored: str) -> Admin:
-    """What stands for the record of a user of `httpd.auth_user_file`, who may do everything.
+    """A record in memory for a user of `httpd.auth_user_file`, who may do everything.
 
     Args:
         username: of them.

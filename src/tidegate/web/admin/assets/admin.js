@@ -97,6 +97,17 @@
     else if (one.dataset.href) location.assign(one.dataset.href);
   });
 
+  // -- letters alone do nothing for who has switched them off (WCAG 2.1.4): speech input types letters ----------
+  const keysOff = () => /(?:^|; )tidegate_keys=off(?:;|$)/.test(document.cookie);
+  const keysBox = $("[data-keys]");
+  if (keysBox) {
+    keysBox.checked = !keysOff();
+    keysBox.addEventListener("change", () => {
+      document.cookie = `tidegate_keys=off; path=/; max-age=${keysBox.checked ? 0 : 31536000}; samesite=lax`;
+      toast(keysBox.checked ? "Letters alone open pages." : "Letters alone do nothing.");
+    });
+  }
+
   // -- keys ---------------------------------------------------------------------------------------------------
   const pages = Object.fromEntries($$("[data-key]").map((one) => [one.dataset.key, one.href]));
   let gone = 0;
@@ -117,12 +128,13 @@
       if (event.key === "Enter" && all[at]) { event.preventDefault(); location.assign(all[at].dataset.href); }
       return;
     }
-    if (event.target.matches?.("input,select,textarea") || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
+    if (event.target.matches?.("input,select,textarea") || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]") || keysOff()) return;
     const link = $(`[data-key-page="${CSS.escape(event.key)}"]`);
     if (Date.now() - gone < 1200 && pages[event.key]) location.assign(pages[event.key]);
     else if (event.key === "/" && $("[data-slash]")) { event.preventDefault(); $("[data-slash]").focus(); }
     else if (event.key === "g") gone = Date.now();
     else if (event.key === "h") $("[data-hold]")?.click();
+    else if (event.key === "?") location.assign(`${base}/me#keys`);
     else if (event.key === "j" || event.key === "k") {
       const names = $$("main a.name"), at = names.indexOf(document.activeElement);
       names[Math.max(0, Math.min(names.length - 1, at + (event.key === "j" ? 1 : -1)))]?.focus();

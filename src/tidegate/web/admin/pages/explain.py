@@ -47,7 +47,10 @@ def refusal_row(visit: Visit, one: Refusal) -> dict[str, Any]:
     link = why_link(visit, one.intent, user=one.username, ip=one.ip, protocol=one.protocol, path=one.path)
     told = one.connection_id and visit.services.log is not None and visit.may("view_events")
     story = url("logs", "connections", connection_of(one.connection_id)) if told else ""
-    return {"one": one, "when": moment(one.at), "exact": exact(one.at), "why": link, "story": story}
+    seen = visit.services.log is not None and visit.may("view_events")
+    around = url("logs", around=one.at) if seen else ""
+    when = {"when": moment(one.at), "exact": exact(one.at), "around": around}
+    return {"one": one, **when, "why": link, "story": story}
 
 
 def why_link(

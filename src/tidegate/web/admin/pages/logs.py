@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from starlette.responses import Response, StreamingResponse
@@ -20,6 +21,8 @@ from tidegate.web.admin.visit import HEADERS, Visit
 from tidegate.web.api.log_lines import KINDS, LogSearches, Wish
 
 NEEDS: Final = "view_events"
+AFTER_SECONDS: Final = (60.0, 10.0, 2.0, 0.5, 0.1, 0.0)
+"""Times after a moment of which the longest is shown whose lines leave room for the moment itself."""
 ROWS: Final = 50
 """Lines of a page."""
 FRAME_ROWS: Final = 50
@@ -51,11 +54,44 @@ def _values(visit: Visit) -> dict[str, str]:
     return {name: visit.query(name, longest=LONGEST.get(name, 255)).strip() for name in PARTS}
 
 
+async def _around(
+    log: LogSearches, values: dict[str, str], around: str, own: frozenset[str] | None
+) -> tuple[str, str]:
+    """The moment that a page is to show, and the end of the longest time after it that leaves room for it.
+
+    Raises:
+        InvalidArgument: it is no time.
+    """
+    try:
+        if around.isdecimal():  # milliseconds, as Grafana writes them
+            moment = datetime.fromtimestamp(int(around) / 1000, UTC)
+        else:
+            moment = datetime.fromisoformat(around)
+            moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        ends = [moment + timedelta(seconds=seconds) for seconds in AFTER_SECONDS]
+    except (ValueError, OverflowError, OSError):
+        raise InvalidArgument("around: a time such as 2026-11-30T12:00:00.000Z, or milliseconds") from None
+    here, end = _stamp(moment), _stamp(ends[-1])
+    for later in ends:
+        after = Wish(**{**values, "since": here, "until": _stamp(later)}).filter(own)
+        if len((await log.find(after, limit=ROWS // 2 + 1)).lines) <= ROWS // 2:
+            end = _stamp(later)
+            break
+    return here, end
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03}Z"
+
+
 async def show(visit: Visit) -> Response:
     """The list, the newest line first; a search that found too little says how far it came."""
     log, values, cursor = await searches_of(visit), _values(visit), visit.query("cursor", longest=64)
     found, errors = Found(), {}
+    around, here = visit.query("around", longest=40), ""
     try:
+        if around:
+            here, values["until"] = await _around(log, values, around, await visit.own_users())
         wanted = Wish(**values).filter(await visit.own_users())
         found = await log.find(wanted, cursor=cursor, limit=ROWS)
     except InvalidArgument as error:
@@ -66,6 +102,7 @@ async def show(visit: Visit) -> Response:
         "values": values,
         "errors": errors,
         "rows": rows,
+        "here": here,
         "blank": BLANK,
         "found": found,
         "back_to": found.searched_to[:19].replace("T", " "),

@@ -14,7 +14,7 @@ from tidegate.policy.passkeys import passkeys_of
 from tidegate.policy.second_factor import has_passkeys, hash_recovery_code, recovery_codes_of, totp_of
 from tidegate.web.admin import sessions
 from tidegate.web.admin.passkey_site import obstacle
-from tidegate.web.admin.registry import Page
+from tidegate.web.admin.registry import Page, all_pages
 from tidegate.web.admin.visit import HEADERS, Visit
 
 _log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ async def show(visit: Visit, errors: dict[str, str] | None = None) -> Response:
     context = {
         "errors": errors or {},
         "of_file": visit.session.of_file,
+        "letters": ", ".join(sorted(page.nav.key for page in all_pages() if page.nav and page.nav.key)),
         "sessions": rows,
         "current": visit.session.row.id,
         "totp": totp_of(filters).enabled,
