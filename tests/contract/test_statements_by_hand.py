@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sqla
 from tests.support.command_line import process, tidegate
-from tests.support.databases import Server, need, oldest_postgresql
+from tests.support.databases import MYSQL, Server, mysql, need, oldest_postgresql
 from tests.support.guide_database import MAKER, PASSWORD, Place
 from tests.support.ports import free_port
 from tests.support.running import running
@@ -274,3 +274,16 @@ async def test_the_oldest_postgresql(tmp_path: Path) -> None:
         again = await made(server, "postgresql")
         await initialise(again.options())
         assert await shape(again.options()) == await shape(place.options())
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not MYSQL.exists(), reason="no MySQL is unpacked here (.ci/run takes it from Debian's unstable)")
+async def test_mysql_itself(tmp_path: Path) -> None:
+    """MariaDB is another program by now: statements, rights, TLS with its cipher, uploads and ways back on MySQL."""
+    with mysql() as server:
+        for name in ("rows", "ranges"):
+            (tmp_path / name).mkdir()
+        await test_an_administrator_makes_the_tables_and_the_server_only_writes_rows(
+            "mysql", server, tmp_path / "rows"
+        )
+        await test_ranges_make_what_the_server_makes("mysql", server, tmp_path / "ranges")

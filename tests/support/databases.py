@@ -45,6 +45,9 @@ POSTGRES_BIN = max(
 OLDEST_POSTGRES = CACHE / "postgresql-12.22.0"
 """The oldest version that is supported, unpacked by .ci/run; Debian has none that old."""
 
+MYSQL = CACHE / "mysql"
+"""MySQL itself with all its libraries, unpacked by .ci/run; Debian's stable releases have MariaDB alone."""
+
 START_SECONDS = 60
 STOP_SECONDS = 20
 
@@ -185,6 +188,60 @@ def mariadb_in_lower_case() -> Iterator[Server]:
         yield server
     finally:
         _stop(server)
+
+
+@contextlib.contextmanager
+def mysql() -> Iterator[Server]:
+    """A MySQL server, which MariaDB is not, for one test."""
+    need(MYSQL / "usr" / "sbin" / "mysqld")
+    server = _start_mysql()
+    try:
+        yield server
+    finally:
+        _stop(server)
+
+
+def _start_mysql() -> Server:
+    directory, owner = _directory("mysql")
+    password, port = secrets.token_hex(8), free_port()
+    _certificate(directory)
+    (directory / "first.sql").write_text(
+        "CREATE DATABASE tide CHARACTER SET utf8mb4;\n"
+        f"CREATE USER 'tide'@'%' IDENTIFIED BY '{password}';\n"
+        "GRANT ALL ON *.* TO 'tide'@'%' WITH GRANT OPTION;\n"
+    )
+    shutil.copytree(MYSQL, directory / "program", symlinks=True)  # a cache below a home is closed to its user
+    _own(directory, owner)
+    program = directory / "program"
+    libraries = f"{program}/usr/lib/x86_64-linux-gnu:{program}/usr/lib/mysql/private"
+    # Its libraries are newer than those of the system, and so is its loader.
+    command = [
+        *_as(owner),
+        str(program / "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
+        *("--library-path", libraries, str(program / "usr/sbin/mysqld"), "--no-defaults"),
+        f"--datadir={directory / 'data'}",
+        f"--lc-messages-dir={program / 'usr/share/mysql'}",
+        f"--character-sets-dir={program / 'usr/share/mysql/charsets'}",
+        "--secure-file-priv=NULL",
+    ]
+    _run([*command, "--initialize-insecure"], directory)
+    command += [
+        f"--port={port}",
+        "--bind-address=127.0.0.1",
+        f"--socket={directory / 'sock'}",
+        f"--pid-file={directory / 'pid'}",
+        f"--init-file={directory / 'first.sql'}",
+        f"--ssl-ca={directory / 'server.crt'}",
+        f"--ssl-cert={directory / 'server.crt'}",
+        f"--ssl-key={directory / 'server.key'}",
+        "--innodb-flush-log-at-trx-commit=0",
+        "--innodb-buffer-pool-size=32M",
+        "--skip-name-resolve",
+        "--skip-log-bin",
+        "--mysqlx=OFF",
+    ]
+    pid = _spawn(command, directory, port)
+    return Server("mysql", pid, port, "tide", password, "tide", str(directory), str(directory / "server.crt"))
 
 
 def _start_mariadb(*more: str) -> Server:

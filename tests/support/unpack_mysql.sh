@@ -1,0 +1,22 @@
+#!/bin/sh
+# unpack_mysql.sh DIRECTORY: MySQL's server of Debian's unstable, with all its libraries, in DIRECTORY/root.
+# Nothing is installed, and the lists of packages of this system stay as they are.
+set -eu
+cd "$1"
+mkdir -p lists/partial cache/archives/partial debs root
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' | head -n 1)
+echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:?} sid main" > sources.list
+apt() {
+  program=$1
+  shift
+  "$program" -qq -o "Dir::Etc::sourcelist=$1/sources.list" -o Dir::Etc::sourceparts=/dev/null \
+    -o "Dir::State::lists=$1/lists" -o "Dir::Cache=$1/cache" "$2" $3
+}
+here=$PWD
+apt apt-get "$here" update ""
+only="--recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances"
+names=$(apt apt-cache "$here" depends "$only mysql-server-core" | grep -E '^[a-z0-9]' | grep -vE '^(perl|libperl)')
+cd debs
+apt apt-get "$here" download "$names" 2> /dev/null
+for package in *.deb; do dpkg -x "$package" ../root; done
+test -x ../root/usr/sbin/mysqld
