@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line of all fuzzers: cases made from seeds, for some seconds or some number of them.
 
-Every case is made from a seed, so a failure is repeated with ``--seed N --count 1``.
+Every case is made from a seed, so a failure is repeated with ``--seed N --count 1``. The seed of a failure is
+added to `KEPT`, which belongs to the repository: the test suite runs each seed in it again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,26 @@ import logging
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+KEPT: Final = Path(__file__).with_name("seeds.txt")
+"""A fuzzer and a seed a line; what follows ``#`` is a remark."""
+
+
+def kept(file: Path = KEPT) -> Iterator[tuple[str, int]]:
+    """Fuzzers and seeds that are run again."""
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if words_of := line.partition("#")[0].split():
+            yield words_of[0], int(words_of[1])
+
+
+def keep(fuzzer: str, seed: int, file: Path = KEPT) -> None:
+    """Keep a seed, once."""
+    if (fuzzer, seed) not in kept(file):
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(f"{fuzzer} {seed}\n")
 
 
 class Strict(logging.Handler):
@@ -60,6 +80,7 @@ def run(
     parser.add_argument("--seconds", type=float, default=10, help="how long to run")
     parser.add_argument("--seed", type=int, default=None, help="first seed; random if left out")
     parser.add_argument("--count", type=int, default=None, help=f"number of {what}; else as many as fit")
+    parser.add_argument("--seeds", type=Path, default=KEPT, help="file that seeds of failures are added to")
     parser.add_argument("--atheris", action="store_true", help="run under atheris, a package of its own")
     options = parser.parse_args()
     if options.atheris:
@@ -81,6 +102,7 @@ def run(
             strict.check()
         except BaseException:
             print(f"failed: python fuzz/{file} --seed {here} --count 1", file=sys.stderr)
+            keep(file, here, options.seeds)
             raise
         done += 1
     print(f"{done} {what} from seed {seed}, no failure")
