@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from typing import Any
 
+import pytest
 from tests.support.web_world import WebWorld
 
 from tidegate.defence.defender import DefenderLimits, Misdeed
 from tidegate.defence.penalties import Offence, PenaltyLimits
 from tidegate.defence.pipeline import DefenceOptions
+from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
 
 HOSTS = "/api/v2/defender/hosts"
 LISTS = "/api/v2/iplists"
@@ -79,3 +83,40 @@ async def test_list_entries_live_and_hold_at_once(world: WebWorld) -> None:
     assert (await world.client.get(f"{LISTS}/1")).json() == []
     assert (await world.client.delete(f"{LISTS}/2/192.0.2.0%2F24")).status_code == 200
     assert (await world.client.get(f"{LISTS}/2/192.0.2.0%2F24")).status_code == 404
+
+
+async def test_lists_are_read_again_if_they_have_changed_and_not_otherwise(
+    world: WebWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, provider = world.app.defence, world.app.provider
+    read, times = provider.list_entries, 0
+
+    async def counted(**page: Any) -> Any:
+        nonlocal times
+        times += 1
+        return await read(**page)
+
+    monkeypatch.setattr(provider, "list_entries", counted)
+    await host.refresh()
+    times = 0
+    for _ in range(3):
+        await host.refresh()
+    assert times == 0
+    until = int((time.time() + 0.2) * 1000)
+    block = ListEntry(name="2 192.0.2.7/32", type=2, ipornet="192.0.2.7/32", mode=ListMode.DENY)
+    name = entry_name(ListKind.BAN, "192.0.2.8/32")
+    ban = ListEntry(name=name, type=100, ipornet="192.0.2.8/32", mode=ListMode.DENY, expires_at=until)
+    for entry in (block, ban):
+        await provider.add_list_entry(entry)  # as another server or a command does
+    await host.refresh()
+    assert times > 0
+    assert [host.defence.check(f"192.0.2.{n}", "SSH") is not None for n in (7, 8)] == [True, True]
+    while time.time() * 1000 <= until:
+        await asyncio.sleep(0.01)
+    await host.refresh()  # nothing has changed, but the ban is over
+    await host.refresh()
+    assert await provider.list_entry(name) is None
+    assert host.defence.check("192.0.2.8", "SSH") is None
+    await provider.delete_list_entry(block.name)
+    await host.refresh()
+    assert host.defence.check("192.0.2.7", "SSH") is None

@@ -82,6 +82,8 @@ class DefenceHost:
         self._ledger = ledger
         self._take_limits(loaded)
         self._stored: dict[str, float] = {}
+        self._bans: list[ListEntry] = []  # as they were read, when `list_state` was `_state`
+        self._state = ""
         self._unwritten: dict[str, tuple[float, str]] = {}
         self._logins = LoginWatch(self.defence)
         self._logins.monitors = AddressList(loaded.settings.telemetry.monitors)
@@ -212,20 +214,26 @@ class DefenceHost:
     # -- records -------------------------------------------------------------------------------------------
 
     async def refresh(self) -> None:
-        """Take over lists and bans as they are stored now.
+        """Take over lists and bans as they are stored now; if nothing has changed, that costs one question.
 
         Raises:
             ProviderUnavailable: that is not possible now; all stays as it was.
         """
         async with self._turn:
             await self._write()
+            state = await self._provider.list_state()
+            if state and state == self._state:
+                await self._take_bans(self._bans)
+                return
             entries = await every_entry(self._provider)
             if len(entries) > MANY:
                 lists = await asyncio.to_thread(AddressLists, entries)
             else:
                 lists = AddressLists(entries)
             self.defence.lists = lists
-            await self._take_bans([entry for entry in entries if entry.type == ListKind.BAN])
+            self._bans = [entry for entry in entries if entry.type == ListKind.BAN]
+            self._state = state
+            await self._take_bans(self._bans)
 
     async def _take_bans(self, entries: list[ListEntry]) -> None:
         now, defender = time.time(), self.defence.defender

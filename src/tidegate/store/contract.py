@@ -481,6 +481,10 @@ class Provider(Protocol):
         """A page of entries of all lists, and of bans, by name."""
         ...
 
+    async def list_state(self) -> str:
+        """A text that every change of an entry changes, by one small question; empty if that is not known."""
+        ...
+
     async def add_list_entry(self, entry: ListEntry) -> ListEntry:
         """Store a new entry."""
         ...

@@ -546,6 +546,15 @@ class RecordProvider(abc.ABC):
         """A page of entries of all lists, and of bans, by name."""
         return cast("list[ListEntry]", await self._list("ip_lists", offset, limit, order))
 
+    async def list_state(self) -> str:
+        """As `Provider.list_state`; the entries are in memory or in a file of this host."""
+        count = highest = times = 0
+        while page := cast("list[ListEntry]", await self._list("ip_lists", count, MAX_PAGE, "ASC")):
+            count += len(page)
+            highest = max(highest, *(one.id for one in page))
+            times += sum(one.updated_at for one in page)
+        return f"{count} {highest} {times}"
+
     async def add_list_entry(self, entry: ListEntry) -> ListEntry:
         """Store a new entry."""
         return await self._write(lambda transaction: records.add(transaction, entry))

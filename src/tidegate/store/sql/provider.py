@@ -49,6 +49,7 @@ from tidegate.store.sql.record_table import (
     group_table,
     list_table,
     role_table,
+    state,
     taken,
 )
 from tidegate.store.sql.tables import make_tables
@@ -649,6 +650,10 @@ class SqlProvider:
     ) -> list[ListEntry]:
         """A page of entries of all lists, and of bans, by name."""
         return await self._page(self._lists.page, "ip_lists", offset, limit, order)
+
+    async def list_state(self) -> str:
+        """See `Provider.list_state`."""
+        return await self._database.listing(_do(state, self._tables.ip_lists), about="ip_lists")
 
     async def add_list_entry(self, entry: ListEntry) -> ListEntry:
         """Store a new entry."""

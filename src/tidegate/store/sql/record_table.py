@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, ColumnElement, RowMapping, Table, delete, insert, select, update
+from sqlalchemy import Column, ColumnElement, RowMapping, Table, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tidegate.accounts.names import can_be_stored
@@ -231,6 +231,12 @@ def list_table(tables: Tables) -> RecordTable[ListEntry]:
         rows.list_entry_of,
         frozenset(("name", "created_at", "updated_at")),
     )
+
+
+async def state(connection: AsyncConnection, table: Table) -> str:
+    """Number, highest id and sum of times of a table: every change sets a later time (`change`)."""
+    query = select(func.count(), func.max(table.c.id), func.sum(table.c.updated_at)).select_from(table)
+    return " ".join(str(int(value or 0)) for value in (await connection.execute(query)).one())
 
 
 async def taken(connection: AsyncConnection, key: ColumnElement[str], names: Sequence[str]) -> set[str]:
