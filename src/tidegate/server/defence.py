@@ -27,7 +27,7 @@ from tidegate.packages import load_beside
 from tidegate.resources import Ledger, StartupLimits
 from tidegate.server.address_checks import AddressChecks
 from tidegate.server.defence_logins import LoginWatch, on_record
-from tidegate.server.defence_options import options, proxies, stored_ban
+from tidegate.server.defence_options import options, proxies, shown, stored_ban
 from tidegate.store.contract import Provider
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ class DefenceHost:
         self._ledger = ledger
         self._take_limits(loaded)
         self._stored: dict[str, float] = {}
-        self._bans: list[ListEntry] = []  # as they were read, when `list_state` was `_state`
-        self._state = ""
+        self._bans, self._state = list[ListEntry](), ""  # as they were read last
         self._unwritten: dict[str, tuple[float, str]] = {}
         self._logins = LoginWatch(self.defence)
         self._logins.monitors = AddressList(loaded.settings.telemetry.monitors)
@@ -167,7 +166,7 @@ class DefenceHost:
     # -- bans ----------------------------------------------------------------------------------------------
 
     def _was_banned(self, source: str, until: float, why: str) -> None:
-        log.warning("%s is banned until %s: %s", source, _shown(until), why)
+        log.warning("%s is banned until %s: %s", source, shown(until), why)
         self._bus.emit(Banned(origin=Origin(ip=source), source=source, until=until, reason=why))
         if self._loaded.settings.common.defender.driver == "provider":
             if len(self._unwritten) < MAX_UNWRITTEN:
@@ -226,10 +225,8 @@ class DefenceHost:
                 await self._take_bans(self._bans)
                 return
             entries = await every_entry(self._provider)
-            if len(entries) > MANY:
-                lists = await asyncio.to_thread(AddressLists, entries)
-            else:
-                lists = AddressLists(entries)
+            many = len(entries) > MANY
+            lists = await asyncio.to_thread(AddressLists, entries) if many else AddressLists(entries)
             self.defence.lists = lists
             self._bans = [entry for entry in entries if entry.type == ListKind.BAN]
             self._state = state
@@ -301,7 +298,3 @@ class DefenceHost:
             except Exception:  # the next look may succeed
                 log.exception("lists and bans could not be read")
             pause = max(REFRESH_SECONDS, SHARE * (time.monotonic() - begun))
-
-
-def _shown(until: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from tidegate.config.load import Loaded
@@ -179,3 +180,8 @@ def stored_ban(source: str, until: float, why: str) -> ListEntry:
         description=why,
         expires_at=int(until * 1000),
     )
+
+
+def shown(until: float) -> str:
+    """A time, Unix seconds, for the log."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))
