@@ -277,7 +277,9 @@ async def test_the_oldest_postgresql(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(not MYSQL.exists(), reason="no MySQL is unpacked here (.ci/run takes it from Debian's unstable)")
+@pytest.mark.skipif(
+    not MYSQL.exists(), reason="no MySQL is unpacked here (.ci/run takes it from Debian's unstable)"
+)
 async def test_mysql_itself(tmp_path: Path) -> None:
     """MariaDB is another program by now: statements, rights, TLS with its cipher, uploads and ways back on MySQL."""
     with mysql() as server:
