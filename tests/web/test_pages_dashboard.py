@@ -14,8 +14,10 @@ from typing import Any
 import httpx2
 import pytest
 from tests.support.browser import BASE, Browser, browser
+from tests.support.certificates import certificate
 from tests.support.doors import services_of
 from tests.support.live_connections import Moving, connect
+from tests.support.ports import free_port
 from tests.support.web_world import ADMIN, WebWorld, web_world
 
 from tidegate.web.admin import live
@@ -217,3 +219,20 @@ async def test_one_administrator_leaves_streams_to_others(
             assert (await anext(answer.aiter_lines())).startswith("data: ")
             assert (await inside.get("/live")).status == 503
             assert len(await frames(client, 1)) == 1
+
+
+async def test_a_certificate_that_ends_soon_is_in_the_verdict(tmp_path: Path) -> None:
+    certificate(tmp_path, "ends")
+    files = {"certificate_file": "cert.pem", "certificate_key_file": "key.pem"}
+    async with (
+        web_world(tmp_path, telemetry={"bind_port": free_port(), **files}) as world,
+        browser(world).client as client,
+    ):
+        visitor = Browser(client)
+        await visitor.sign_in()
+        async with asyncio.timeout(20):
+            while "A certificate:" not in (page := await visitor.get("/")).text:
+                await asyncio.sleep(0.05)  # the checks go on beside the pages
+        assert "ends in 1.0 days" in page.text
+        assert page.first("section", aria_label="Verdict").attributes["class"] == "verdict soon"
+        assert any(one.attributes.get("href") == f"{BASE}/certificates" for one in page.all("a"))

@@ -129,6 +129,8 @@ def test_the_verdict_counts_what_is_there() -> None:
     assert _judged(Figures()).level == "ok"
     soon = _judged(Figures(waiting=(0, 2), disk=("/srv", 95, 100)))
     assert (soon.level, soon.more) == ("soon", "Two things can wait until morning.")
+    storage = _judged(Figures(checks=(("storages", "now", "s3://b: timed out"),)))
+    assert (storage.level, storage.title) == ("now", "Storage: s3://b: timed out.")
     now = _judged(Figures(provider="away", waiting=(0, 1)))
     assert now.level == "now"
     assert now.title.startswith("The data provider does not work: away.")

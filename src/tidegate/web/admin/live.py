@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import shutil
 import time
@@ -48,6 +49,13 @@ NO_SPACE: Final = 0.02
 
 Level = Literal["ok", "soon", "now"]
 """Well, can wait, act now."""
+LEVELS: Final[dict[str, Level]] = {"warn": "soon", "fail": "now"}
+"""States of health checks that somebody has to know."""
+CHECKS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "storages": ("Storage", ()),
+    "certificates": ("A certificate", ("certificates",)),
+}
+"""Health checks that have no figure of their own: the subject of their sentence, and the page about them."""
 
 _Kept = tuple[tuple[Account, ...], tuple[int, int], tuple[str, int, int]]
 """`near`, `waiting` and `disk` of `Figures`."""
@@ -109,6 +117,7 @@ class Figures:
         waiting: deliveries that wait, and those that were given up.
         stamp: another number as soon as a connection comes or goes, or a transfer moves.
         disk: path, used and all bytes of the disk that homes are on.
+        checks: findings of the health checks that are not well: name, level and text.
     """
 
     at: float = 0.0
@@ -123,6 +132,7 @@ class Figures:
     waiting: tuple[int, int] = (0, 0)
     stamp: int = 0
     disk: tuple[str, int, int] = ("", 0, 0)
+    checks: tuple[tuple[str, Level, str], ...] = ()
 
 
 class Sampler:
@@ -154,6 +164,8 @@ class Sampler:
         self._moved = {"in": 0, "out": 0}
         self._sampled = self._pointed = self._asked = -1e9
         self._kept: _Kept = ((), (0, 0), ("", 0, 0))
+        self._checks: tuple[tuple[str, Level, str], ...] = ()
+        self._checking: asyncio.Task[None] | None = None
         self._streams: Counter[str] = Counter()
         self._tick = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -224,10 +236,11 @@ class Sampler:
     async def close(self) -> None:
         """Stop."""
         self.end_streams()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        for task in (self._task, self._checking):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     # -- sampling ----------------------------------------------------------------------------------------
 
@@ -268,6 +281,7 @@ class Sampler:
             waiting=waiting,
             stamp=stamp(connections),
             disk=disk,
+            checks=self._checks,
         )
         self._sampled = now
         for name, number in moved.items():
@@ -297,6 +311,8 @@ class Sampler:
         if now - self._asked < PROVIDER_SECONDS:
             return
         self._asked = now
+        if self._checking is None or self._checking.done():  # storage that hangs holds up no page
+            self._checking = asyncio.create_task(self._check(services), name="health for the pages")
         directory = self._directory()
         near, waiting, _ = self._kept
         try:
@@ -312,6 +328,21 @@ class Sampler:
         except OSError:
             disk = "", 0, 0
         self._kept = near, waiting, disk
+
+    async def _check(self, services: Services) -> None:
+        """Ask for the health of what has no figure of its own."""
+        try:
+            _, report = await services.ready(details=True)
+            found = {one["name"]: one for one in json.loads(report)["checks"]}
+        except (TidegateError, ValueError, KeyError) as error:
+            _log.debug("the health was not asked: %s", error)
+            return
+        told: list[tuple[str, Level, str]] = []
+        for name in CHECKS:
+            state = found.get(name, {}).get("status", "ok")
+            if state in LEVELS:
+                told.append((name, LEVELS[state], str(found[name].get("text", ""))))
+        self._checks = tuple(told)
 
 
 def _judged(figures: Figures) -> State:
@@ -341,6 +372,8 @@ def _items(figures: Figures) -> Iterator[Item]:
         if free < LOW_SPACE:
             level: Level = "now" if free < NO_SPACE else "soon"
             yield Item(level, path, f"has {size(whole - used)} left of {size(whole)}.")
+    for name, urgent, text in figures.checks:
+        yield Item(urgent, f"{CHECKS[name][0]}:", f"{text}.", CHECKS[name][1])
     for account in figures.near:
         link = "users", account.username
         yield Item("soon", account.username, _near_text(account), link, "Raise the quota")
