@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,9 +19,10 @@ from tidegate.abc import Backend
 from tidegate.backends.crypt.backend import crypt_backend
 from tidegate.backends.crypt.keys import RootKeys
 from tidegate.backends.objects.backend import ObjectBackend
+from tidegate.doors.ssh.programs import staging
 from tidegate.doors.ssh.programs.names import NOTHING, Names
 from tidegate.doors.ssh.programs.staging import Copy
-from tidegate.errors import Conflict, NotFound, StorageFailed
+from tidegate.errors import Conflict, NotFound, StorageFailed, Unsupported
 from tidegate.model import StorageSpec
 from tidegate.vfs.session import Session
 
@@ -283,3 +285,50 @@ async def test_storage_that_fails_is_no_conflict(tmp_path: Path) -> None:
         with pytest.raises(StorageFailed):
             await mine.store()
         assert await get(here, "/x.git/refs/heads/main") == OLD
+
+
+@pytest.fixture
+async def disk(tmp_path: Path) -> AsyncIterator[Session]:
+    """A session with a repository on a disk."""
+    async with server(tmp_path / "one", "disk", MemoryService(), tmp_path / "disk") as world:
+        session = await world.login()
+        for directory in ("/x.git", "/x.git/objects", "/x.git/refs", "/x.git/refs/heads"):
+            await session.mkdir(p(directory))
+        yield session
+
+
+async def test_large_names_are_not_held_in_memory(disk: Session, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "x.git" / "large").write_bytes(bytes(48 << 20))
+    await put(disk, "/x.git/refs/heads/main", OLD)
+    (tmp_path / "a").mkdir()
+    copy = Copy(disk, p("/x.git"), 64 << 20, str(tmp_path / "a"))
+    tracemalloc.start()
+    try:
+        await copy.fetch()
+        Path(copy.directory, "large").unlink()
+        change(copy, "refs/heads/main", MINE)
+        await copy.store()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 << 20
+    assert not (tmp_path / "disk" / "x.git" / "large").exists()
+
+
+async def test_directories_are_counted_as_files_are(
+    disk: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "MAX_FILES", 50)
+    for number in range(60):
+        (tmp_path / "disk" / "x.git" / "objects" / f"{number:02x}").mkdir()
+    with pytest.raises(Unsupported, match="copy_limit"):
+        await copied(disk, tmp_path / "a")
+
+
+async def test_a_path_that_no_copy_can_have_is_told(disk: Session, tmp_path: Path) -> None:
+    path = "/x.git/refs"
+    while len(path) < 4_000:
+        path += "/" + "d" * 200
+        await disk.mkdir(p(path))
+    with pytest.raises(Unsupported, match="too long"):
+        await copied(disk, tmp_path / ("a" * 200))

@@ -12,6 +12,7 @@ Nothing is replaced or removed but what the copy was made of, whoever writes at 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
@@ -35,18 +36,22 @@ LOCK: Final = ".lock"
 """End of the name of git's locks."""
 
 
+digest = hashlib.sha256
+"""Of the content of a name: some are large, and none is kept in memory."""
+
+
 class Names:
     """Writes names back.
 
     Args:
         session: through which it is done.
         path: the path of a name in the tree of the account.
-        before: content of each name when the copy was made.
+        before: `digest` of each name when the copy was made.
         versioned: the storage tells versions and obeys them.
     """
 
     def __init__(
-        self, session: Session, path: Callable[[str], VPath], before: Mapping[str, bytes], *, versioned: bool
+        self, session: Session, path: Callable[[str], VPath], before: Mapping[str, str], *, versioned: bool
     ) -> None:
         self._session = session
         self._path = path
@@ -112,25 +117,26 @@ class Names:
         """
         versions: dict[str, str] = {}
         for name in names:
-            content, versions[name] = await self._content(name)
-            if content != self._before.get(name):
+            found, versions[name] = await self._look(name)
+            if found != self._before.get(name):
                 raise _changed(name)
         return versions
 
-    async def _content(self, name: str) -> tuple[bytes | None, str]:
-        """The content of a name now, None if it is not there; and its version."""
+    async def _look(self, name: str) -> tuple[str | None, str]:
+        """The digest of a name now, None if it is not there; and its version."""
         try:
             file = await self._session.open(self._path(name), OpenFlags(read=True))
         except (NotFound, NotADirectory, IsADirectory):
             return None, ""
-        found = bytearray()
+        found, offset = digest(), 0
         try:
             version = file.version
-            while piece := await file.read(len(found), PIECE_BYTES):
-                found += piece
+            while piece := await file.read(offset, PIECE_BYTES):
+                found.update(piece)
+                offset += len(piece)
         finally:
             await file.close()
-        return bytes(found), version
+        return found.hexdigest(), version
 
     # -- one name ----------------------------------------------------------------------------------------
 
@@ -161,8 +167,9 @@ class Names:
     async def _remove_cut(self, name: str, content: bytes) -> None:
         """Remove a name of which only the beginning arrived (upload_mode 0): git would take it for broken."""
         with suppress(TidegateError):
-            found, _ = await self._content(name)
-            if found is not None and found != content and content.startswith(found):
+            found, _ = await self._look(name)
+            size = (await self._session.stat(self._path(name))).size
+            if size < len(content) and found == digest(content[:size]).hexdigest():
                 await self._session.remove(self._path(name))
 
     async def _remove(self, name: str, version: str) -> None:

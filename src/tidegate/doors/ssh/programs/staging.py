@@ -10,6 +10,7 @@ files, pushes in between is not lost. Pushes through this server wait for each o
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import stat
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
-from tidegate.doors.ssh.programs.names import PIECE_BYTES, Names
+from tidegate.doors.ssh.programs.names import PIECE_BYTES, Names, digest
 from tidegate.errors import AlreadyExists, NotFound, TidegateError, Unsupported
 from tidegate.model import Permission, VPath
 from tidegate.vfs.api import OpenFlags, Session
@@ -30,7 +31,7 @@ AT_ONCE: Final = 8
 """Files of one copy that are moved at a time."""
 
 MAX_FILES: Final = 200_000
-"""Files of a repository that is copied."""
+"""Files and directories of a repository that is copied."""
 
 OBJECTS: Final = "objects"
 _LEFT_OUT: Final = frozenset({"hooks"})
@@ -70,7 +71,7 @@ class Copy:
         limit: most bytes.
         directory: where it is on this host.
         files: what was copied, by its path in the repository.
-        names: content of everything that is no object, as it was when it was copied.
+        names: digest of everything that is no object, as it was when it was copied.
         versioned: the storage tells versions; known once something was copied.
     """
 
@@ -80,7 +81,7 @@ class Copy:
     directory: str
     files: dict[str, _Found] = field(default_factory=dict)
     directories: set[str] = field(default_factory=set)
-    names: dict[str, bytes] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     versioned: bool = False
 
     # -- there -----------------------------------------------------------------------------------------
@@ -108,22 +109,35 @@ class Copy:
                     elif entry.is_file:
                         wanted.append(key)
                         total += entry.size
-                if total > self.limit or len(wanted) > MAX_FILES:
+                if total > self.limit or len(wanted) + len(self.directories) > MAX_FILES:
                     megabytes = self.limit >> 20
                     raise Unsupported(
                         f"on this storage a repository may have {megabytes} MB and {MAX_FILES} files"
                         " (sftpd.programs.copy_limit)"
                     )
-        for directory in sorted(self.directories):
-            os.mkdir(self._local(directory))
+        await asyncio.to_thread(self._make_directories)
         await self._each(wanted, self._download)
+
+    def _make_directories(self) -> None:
+        """Make the directories of the copy.
+
+        Raises:
+            Unsupported: a path is longer than this host takes.
+        """
+        try:
+            for directory in sorted(self.directories):
+                os.mkdir(self._local(directory))
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise Unsupported("the repository has a path that is too long for a copy on this host") from None
 
     async def _download(self, key: str) -> None:
         try:
             file = await self.session.open(self._path(key), OpenFlags(read=True))
         except NotFound:  # packed meanwhile
             return
-        content = bytearray()
+        found = digest()
         self.versioned = self.versioned or bool(file.version)
         try:
             with open(self._local(key), "wb") as local:
@@ -133,11 +147,11 @@ class Copy:
                         break
                     await asyncio.to_thread(local.write, piece)
                     if not _is_object(key):
-                        content += piece
+                        found.update(piece)
         finally:
             await file.close()
         if not _is_object(key):
-            self.names[key] = bytes(content)
+            self.names[key] = found.hexdigest()
         self.files[key] = _look(self._local(key))
 
     # -- and back ------------------------------------------------------------------------------------------
