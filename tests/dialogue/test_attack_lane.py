@@ -11,6 +11,9 @@ import pytest
 from tests.support.lane_echo import Echo, connect, exchange, frame, open_echo, running_echo
 from tests.support.ssh_world import ssh_world
 
+from tidegate.doors.ssh.lane_output import Output
+from tidegate.doors.ssh.packets import TURN_PACKETS, PacketConnection
+
 ADA = {"username": "ada", "password": "secret"}
 CIPHERS = ["aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr hmac-sha2-256",
            "aes256-ctr hmac-sha2-256-etm@openssh.com"]  # fmt: skip
@@ -91,6 +94,53 @@ async def test_a_peer_that_takes_tiny_packets_gets_the_right_bytes(tmp_path: Pat
             assert reply[0] == 103
             assert reply[9:] == data[:40_000]
             client.abort()
+
+
+@pytest.mark.parametrize("lane", [True, False])
+@pytest.mark.parametrize("size", [1, 7, 300])
+async def test_a_peer_that_takes_tiny_packets_holds_no_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, lane: bool
+) -> None:
+    """Of a long answer some packets are sealed in each turn of the loop, however large the peer's window is."""
+    sealed = most = 0
+    home, name = (Output, "seal") if lane else (PacketConnection, "send_packet")
+    original = getattr(home, name)
+
+    def count(self: object, *args: object, **more: object) -> object:
+        nonlocal sealed
+        sealed += 1
+        return original(self, *args, **more)
+
+    def turn() -> None:
+        nonlocal sealed, most, ticking
+        most = max(most, sealed)
+        sealed = 0
+        ticking = loop.call_soon(turn)
+
+    monkeypatch.setattr(home, name, count)
+    loop = asyncio.get_running_loop()
+    ticking = loop.call_soon(turn)
+    data = bytes(range(256)) * 12 * size
+    async with ssh_world(tmp_path, fast_lane=lane) as world:
+        world.sessions.files["/start/a"] = data
+        async with world.connect(**ADA) as client:
+            writer, reader, _ = await client.open_session(
+                subsystem="sftp", encoding=None, max_pktsize=size, window=4 << 20
+            )
+            writer.write(_packet(1, (3).to_bytes(4, "big")))
+            await _reply(reader)
+            writer.write(_packet(3, bytes(4) + _text(b"/start/a") + (1).to_bytes(4, "big") + bytes(4)))
+            handle = (await _reply(reader))[9:]
+            wanted = min(len(data), 200_000)
+            request = bytes(4) + _text(handle) + bytes(8) + wanted.to_bytes(4, "big")
+            for _ in range(4):
+                writer.write(_packet(5, request))
+            for _ in range(4):
+                assert (await _reply(reader))[9:] == data[:wanted]
+            client.abort()
+    ticking.cancel()
+    # What is left of one turn, and what the next one begins with, may fall into one run of the loop.
+    assert TURN_PACKETS // 2 < most <= 2 * TURN_PACKETS + 16
 
 
 async def _reply(reader: asyncssh.SSHReader[bytes]) -> bytes:

@@ -31,7 +31,7 @@ from tidegate.doors.common.admission import Visit
 from tidegate.doors.common.reading import ORDER, OUTPUT, Intake, Reading
 from tidegate.doors.common.turns import turns_of
 from tidegate.doors.ssh.contracts import ConnectionOwner
-from tidegate.doors.ssh.packets import PacketConnection, acknowledge
+from tidegate.doors.ssh.packets import SMALL_PACKET, TURN_PACKETS, PacketConnection, acknowledge
 from tidegate.errors import OperatorError
 from tidegate.resources.newcomers import Charged
 from tidegate.vfs import eager
@@ -102,6 +102,7 @@ _EXPECTED: Final = {
         "process_open": ("self", "send_chan", "send_window", "send_pktsize", "session"),
         "_finish_open_request": ("self", "result"),
         "_accept_data": ("self", "data", "datatype"),
+        "_flush_send_buf": ("self",),
         "_process_exec_request": ("self", "packet"),
         "_start_session": ("self", "command", "subsystem"),
         "_process_env_request": ("self", "packet"),
@@ -494,11 +495,36 @@ class DoorChannel(asyncssh.SSHServerChannel[bytes]):
     """
 
     door_variables: Mapping[str, str] = MappingProxyType({})
+    _turn_packets = TURN_PACKETS
+    _turn: asyncio.Handle | None = None
 
     def process_open(self, send_chan: int, send_window: int, send_pktsize: int, session: Any) -> None:
         """Answer the request for a channel here and now; asyncssh makes a task of it."""
         self._send_chan, self._send_window, self._send_pktsize = send_chan, send_window, send_pktsize
         eager.start(self._finish_open_request(session), self._loop)
+
+    def _flush_send_buf(self) -> None:
+        # asyncssh seals all that the window takes at once: a packet for each byte, if the peer wants them so.
+        size = self._send_pktsize
+        if size >= SMALL_PACKET:
+            super()._flush_send_buf()
+            return
+        kept = max(0, self._send_window - self._turn_packets * size)
+        self._send_window -= kept
+        before = self._send_window
+        try:
+            super()._flush_send_buf()
+        finally:
+            self._turn_packets -= -(-(before - self._send_window) // size)
+            self._send_window += kept
+        if self._turn is None and self._turn_packets < TURN_PACKETS:
+            self._turn = self._loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        self._turn_packets = TURN_PACKETS
+        if self._send_buf and self._send_state in {"open", "eof_pending", "close_pending"}:
+            self._flush_send_buf()
 
     def exit(self, status: int) -> None:
         """End the channel: the status, the end of file and the end of the channel leave in one write."""

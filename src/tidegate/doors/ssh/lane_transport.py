@@ -28,6 +28,7 @@ from tidegate.doors.ssh.lane_output import (
     OUTPUT_SIZE,
     PAYLOAD_OFFSET,
 )
+from tidegate.doors.ssh.packets import SMALL_PACKET, TURN_PACKETS
 from tidegate.doors.ssh.records import Records
 
 HEADROOM: Final = 16
@@ -88,6 +89,9 @@ class FastTransport:
         self._unacknowledged = 0
         self._acknowledge_at: int = channel._init_recv_window // 4
         self._chunk = min(channel._send_pktsize, MAX_CHUNK)
+        # Packets that may be sealed in this turn, for a peer that takes small ones only.
+        self._left = TURN_PACKETS if self._chunk < SMALL_PACKET else -1
+        self._turn: asyncio.Handle | None = None
         self._small: list[bytes | bytearray] = []
         self._reserved: tuple[int, memoryview, int, int] = (_ASIDE, memoryview(b""), 0, 0)
         self._small_size = 0
@@ -407,7 +411,7 @@ class FastTransport:
         full, padding = out.record_size(CHANNEL_HEAD + chunk)
         # A peer that takes a few bytes a packet makes the records of one reply larger than the buffer.
         room = (length // chunk + 1) * full
-        if not ready or room > OUTPUT_SIZE:
+        if not ready or room > OUTPUT_SIZE or self._left >= 0:
             view = memoryview(bytearray(length))
             self._reserved = (_ASIDE, view, 0, size)
             return (view[head:],)
@@ -553,14 +557,28 @@ class FastTransport:
             if not out.ready():
                 return data[start:]
             part = min(size - start, channel._send_window, self._chunk)
-            if part <= 0:
+            if part <= 0 or self._left == 0:
                 return data[start:]
+            if self._left > 0:
+                self._count()
             record, padding = out.frame(CHANNEL_HEAD + part)
             record[PAYLOAD_OFFSET : PAYLOAD_OFFSET + part] = data[start : start + part]
             out.seal(record, padding, MSG_CHANNEL_DATA, channel._send_chan, part)
             channel._send_window -= part
             start += part
         return None
+
+    def _count(self) -> None:
+        """Count a small packet; once too many were sealed in this turn, the rest waits for the next."""
+        self._left -= 1
+        if self._turn is None:
+            self._turn = asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn = None
+        self._left = TURN_PACKETS
+        if self._pending:
+            self.room()
 
     def room(self) -> None:
         """The window grew, the socket drained or a key exchange ended: go on with what waited."""
@@ -611,6 +629,9 @@ class FastTransport:
         if self._nudge is not None:
             self._nudge.cancel()
             self._nudge = None
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
         self._pending.clear()
         self._small.clear()
         self._lane.forget(self)

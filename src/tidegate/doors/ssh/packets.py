@@ -39,6 +39,11 @@ class QuietLogger(SSHLogger):
 _QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 """The option of tcp(7); Linux has it."""
 
+SMALL_PACKET: Final = 512
+"""A peer that takes smaller packets of data (in bytes) costs a record for every few bytes that it is sent."""
+TURN_PACKETS: Final = 128
+"""Packets that are sealed for such a peer in one turn of the loop."""
+
 CHAINED: Final = b"-cbc"
 """End of the names of ciphers whose next initialisation vector is known to who listens."""
 
