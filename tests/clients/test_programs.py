@@ -118,6 +118,19 @@ def test_rsync_fetches_by_pattern_list_and_link(person: Person, tmp_path: Path):
     assert tree(person.home / "d") == tree(tmp_path / "followed")  # a dry run
 
 
+@pytest.mark.needs("rsync")
+def test_rsync_fetches_many_directories_by_pattern(person: Person, tmp_path: Path):
+    """The work for each does not grow with their number: it once took longer than a program may here."""
+    for number in range(1500):
+        (person.home / "many" / f"d{number}").mkdir(parents=True)
+    (person.home / "many" / "d7" / "file").write_bytes(b"x")
+
+    rsync(person, "-a", ":many/d*", tmp_path / "back").ok()
+
+    assert len(os.listdir(tmp_path / "back")) == 1500
+    assert (tmp_path / "back" / "d7" / "file").read_bytes() == b"x"
+
+
 def commit(work: Path, name: str, size: int) -> str:
     """One more commit of a client's repository; returns its id."""
     if not work.exists():

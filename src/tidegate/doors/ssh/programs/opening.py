@@ -28,7 +28,10 @@ PARTIAL_TRANSFER: Final = 23
 """Exit status of rsync when not everything was transferred (RERR_PARTIAL)."""
 
 MAX_PATHS: Final = 10_000
-"""Paths that one word of a client may stand for."""
+"""Paths that one word of a client may stand for, and that one command may name."""
+
+MAX_OPENED: Final = 64
+"""Directories that one program is handed; the one that holds them all in the place of more."""
 
 
 def open_git(call: ChannelCall) -> ChannelConversation:
@@ -143,7 +146,8 @@ async def _prepare_rsync(call: ChannelCall, command: RsyncCommand) -> Prepared:
             anchors.append(await _anchor(command, word, real, session))
             writes = command.removes or not command.sends
             directories.append(ProgramDirectory(await _nearest(session, real), writes, command.needs))
-            directories = _merged(directories)
+            if len(paths) > MAX_PATHS:
+                raise InvalidArgument(f"rsync: more than {MAX_PATHS} names are asked for")
     named_places: list[tuple[str, str | VPath]] = []
     for named in command.directories:
         if named.option == "--partial-dir" and "/" not in named.path and named.path not in (".", ".."):
@@ -179,6 +183,8 @@ async def _prepare_rsync(call: ChannelCall, command: RsyncCommand) -> Prepared:
     use = ProgramUse.RSYNC_READ if command.sends else ProgramUse.RSYNC_WRITE
     links = any(named.option == "--link-dest" for named in command.directories)
     wanted = _joined(directories) if links else _merged(directories)
+    if len(wanted) > MAX_OPENED:
+        wanted = _joined(wanted)
     try:
         run = await session.program(use, wanted)
         return Prepared(use, build, run, afterwards=None if command.sends else _without_hidden_names)
@@ -237,11 +243,10 @@ def _merged(directories: list[ProgramDirectory]) -> list[ProgramDirectory]:
         one
         for one in found.values()
         if not any(
-            other is not one
-            and one.path.is_within(other.path)
-            and (other.writes or not one.writes)
-            and one.needs <= other.needs
-            for other in found.values()
+            (holder := found.get(above)) is not None
+            and (holder.writes or not one.writes)
+            and one.needs <= holder.needs
+            for above in one.path.ancestors()[1:]
         )
     ]
 
