@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -212,6 +214,27 @@ async def test_a_body_is_sent_whole(connections: Connections, size: int) -> None
     for head, content in got:
         assert head == b"PUT /a%%20b?x=1 HTTP/1.1\r\nhost: h\r\nx-y: z\r\ncontent-length: %d\r\n\r\n" % size
         assert content == body
+
+
+async def test_an_idle_connection_keeps_no_content(connections: Connections) -> None:
+    class Watched(bytearray):
+        """A body that tells when it is gone."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n%b" % await reader.readexactly(9))
+        await reader.read()
+
+    async with serving(serve) as (place, _):
+        body = Watched(b"something")
+        answer = await connections.ask(place, Asked("PUT", "/k", {}, body, 9))
+        assert answer.body == b"something"
+        assert isinstance(answer.body, memoryview)
+        sent, got = weakref.ref(body), weakref.ref(answer.body)
+        del body, answer
+        gc.collect()
+        assert any(one.reusable for one in connections._open)
+        assert (sent(), got()) == (None, None)
 
 
 async def test_silence_ends_and_progress_does_not(connections: Connections) -> None:

@@ -83,6 +83,9 @@ class Asked:
     most: int = 0
 
 
+_NOTHING: Final = Asked("GET", "", {})
+
+
 class Connections:
     """Connections to the servers of one client. Life: constructed (pure), used, `close`.
 
@@ -202,7 +205,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._progress = 0
         self._seen = (0, 0)
-        self._begin(Asked("GET", "", {}))
+        self._begin(_NOTHING)
 
     def _begin(self, asked: Asked) -> None:
         self._asked = asked
@@ -235,7 +238,12 @@ class _Connection(asyncio.BufferedProtocol):
             self._keeps = self._keeps and self._transport.get_write_buffer_size() == 0
             return self._answer
         finally:
-            self._waiter = None
+            self._waiter = self._content = None
+            self._asked, self._answer, self._short = (
+                _NOTHING,
+                Answer(),
+                [],
+            )  # their content is not ours to keep
             if self._timer is not None:
                 self._timer.cancel()
 
