@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tidegate.actions.hooks import HookRunner
 from tidegate.actions.outcome import DONE, Outcome
 from tidegate.actions.runner import ActionWork, Runner, nothing_added
@@ -43,3 +45,31 @@ async def test_a_report_is_there_for_the_next_try() -> None:
     second = await runner.run(rule, decode_facts(encode_facts(FACTS)), steps, done=first.done)
     assert second.ok
     assert ran == ["retention", "mail True", "mail True"]
+
+
+def runner_of(ran: list[str], failing: str) -> Runner:
+    async def work(action: EventAction, facts: Facts, rule: Rule) -> Outcome:
+        ran.append(f"{action.name}: {facts.error}" if facts.error else action.name)
+        return Outcome("no") if action.name == failing else DONE
+
+    works: dict[ActionType, ActionWork] = dict.fromkeys(ActionType, work)
+    return Runner(HookRunner(Programs(), HttpCaller(), CommandOptions()), works, nothing_added)
+
+
+@pytest.mark.parametrize(("stops", "after"), [(True, []), (False, ["EMAIL"])])
+async def test_a_step_that_stops_is_the_last_if_it_fails(stops: bool, after: list[str]) -> None:
+    steps = (
+        step(ActionType.HTTP),
+        step(ActionType.FILESYSTEM, stops=stops),
+        step(ActionType.EMAIL),
+        step(ActionType.BACKUP, failure=True),
+    )
+    rule = Rule("r", Condition(trigger=Trigger.ON_DEMAND), steps)
+    ran: list[str] = []
+    failed = await runner_of(ran, "FILESYSTEM").run(rule, FACTS, steps)
+    assert not failed.ok
+    told = 'BACKUP: action "FILESYSTEM" failed: no'
+    assert ran == ["HTTP", "FILESYSTEM", *after, told]
+    ran.clear()
+    assert (await runner_of(ran, "").run(rule, FACTS, steps)).ok
+    assert ran == ["HTTP", "FILESYSTEM", "EMAIL"]

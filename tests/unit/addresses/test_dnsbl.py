@@ -128,6 +128,39 @@ async def test_answers_count_if_they_are_named_and_have_their_meaning(port: int)
             read_codes({text: "x"})
 
 
+async def test_answers_that_mean_no_answer_are_none(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    async with Opened(zone(denies_unanswered=True), ask=Asking(port)) as one:
+        text = await one.text("203.0.113.6")
+        assert text.startswith(
+            "bl.test has to answer for 203.0.113.6 and did not: it answers 127.255.255.254"
+        )
+        assert not await one.text("203.0.113.99")
+    assert "it answers 127.255.255.254" in caplog.text
+
+
+@pytest.mark.parametrize(("domain", "seconds"), [("bl.test", 300.0), ("everybody.test", 30.0)])
+async def test_a_list_that_is_not_asked_is_tested_more_often(
+    port: int, monkeypatch: pytest.MonkeyPatch, domain: str, seconds: float
+) -> None:
+    monkeypatch.setattr(dnsbl, "TEST_SECONDS", 300.0)
+    monkeypatch.setattr(dnsbl, "RETEST_SECONDS", 30.0)
+    pauses: list[float] = []
+    paused = asyncio.Event()
+
+    async def pause(length: float) -> None:
+        pauses.append(length)
+        paused.set()
+        await asyncio.Event().wait()
+
+    check = BlocklistCheck([zone(domain)], Asking(port))
+    monkeypatch.setattr(dnsbl.asyncio, "sleep", pause)
+    await check.open()
+    await paused.wait()
+    monkeypatch.undo()
+    await check.close()
+    assert pauses == [seconds]
+
+
 async def test_answers_are_remembered_as_long_as_they_say(opened: Opened) -> None:
     for _ in range(3):
         assert await opened.text(LISTED)

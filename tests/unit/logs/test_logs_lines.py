@@ -380,6 +380,15 @@ def test_rotation_by_size_keeps_every_line(tmp_path: Path) -> None:
     assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in pieces)
 
 
+def test_a_batch_fills_the_file_before_it_is_set_aside(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "t.log", max_bytes=100)
+    file.open()
+    file.write(b"a" * 39 + b"\n")
+    file.write(b"".join(b"%029d\n" % number for number in range(4)))
+    file.close()
+    assert [piece.stat().st_size for piece in (*file.backups(), file.path)] == [100, 60]
+
+
 def test_backups_are_counted_aged_and_compressed(tmp_path: Path) -> None:
     now = [1_000_000_000.0]
     file = LogFile(

@@ -471,3 +471,9 @@ def test_channels_belong_to_their_connection() -> None:
     assert connection_of("d3b4_0") == connection_of("d3b4_117") == "d3b4"
     assert connection_of("a_b") == "a_b"
     assert parse(0, json.dumps({"connection_id": 5}).encode()).connection == "5"
+
+
+def test_a_line_of_another_form_has_no_time() -> None:
+    assert backwards.time_of(line(1)) == "2026-11-30T12:00:01.000Z"[: backwards.TIME_CHARS]
+    assert backwards.time_of(b"Nov 30 12:00:01 of another program, long enough for a time") == ""
+    assert backwards.first_time(b"and so on\n" + line(2)) == backwards.time_of(line(2))

@@ -183,6 +183,7 @@ def test_bounds() -> None:
     shown = redact.fields({"text": "a" * 100_000, "deep": deep, "wide": list(range(10_000))})
 
     assert len(shown["text"]) == redact.TEXT_LIMIT + 3
+    assert len(redact.path("/a" * 100_000)) == redact.TEXT_LIMIT
     assert "..." in json.dumps(shown["deep"])
     assert len(shown["wide"]) == redact.ITEMS_LIMIT
 

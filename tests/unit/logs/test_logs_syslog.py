@@ -175,6 +175,11 @@ def test_a_server_that_comes_back_gets_what_waited(receiver: Receiver) -> None:
         sender.close()
 
 
+def test_messages_name_the_address() -> None:
+    assert SyslogOptions(transport="unix", path="/run/log").label == "unix:/run/log"
+    assert SyslogOptions(transport="tcp", host="log.example", port=514).label == "tcp://log.example:514"
+
+
 def test_a_closed_log_does_not_wait_for_a_server_that_is_away() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
