@@ -255,6 +255,31 @@ async def test_names_are_checked_first(world: WebWorld, out: Browser, name: str,
     assert said in refused.answer.json()["error"]
 
 
+async def test_a_passkey_gets_another_name_and_sessions_go_on(world: WebWorld, out: Browser) -> None:
+    device = await with_passkey(world, out)
+    assert (await add(out, Device(local(world)), "phone")).status == 303
+    await out.get("/me")
+    key = next(one for one in passkeys_of((await admin(world)).filters).keys if one.name == "stick")
+    done = await out.post("/me/passkeys/rename", passkey=key.id, name="  blue stick ")
+    assert done.status == 303
+    assert "The passkey is called blue stick." in (await out.get("/me")).text
+    for name, what in (
+        ("phone", "the name of another passkey"),
+        ("", "is missing"),
+        ("x" * 65, "64 printable"),
+    ):
+        wrong = await out.post("/me/passkeys/rename", passkey=key.id, name=name)
+        assert (wrong.status, what in wrong.text) == (400, True), wrong.text
+    assert (await out.post("/me/passkeys/rename", passkey="none", name="y")).status == 400
+    path = f"/api/v2/admin/passkeys/{key.id}"
+    assert (await world.client.put(path, json={"name": "red stick"})).status_code == 200
+    assert (await world.client.put(path, json={"name": "phone"})).status_code == 400
+    assert (await world.client.put(f"{path}x", json={"name": "z"})).status_code == 404
+    held = passkeys_of((await admin(world)).filters)
+    assert sorted(one.name for one in held.keys) == ["phone", "red stick"]
+    assert (await sign_in_after(out, device)).status == 303
+
+
 async def test_a_passkey_is_removed_and_other_sessions_end(world: WebWorld, out: Browser) -> None:
     device = await with_passkey(world, out)
     second = Device(local(world))

@@ -28,6 +28,7 @@ ROUTES: dict[tuple[str, str], str] = {
     ("PUT", "/users/{username}/2fa/disable"): "disable_mfa",
     ("PUT", "/admins/{username}/2fa/disable"): "*",
     ("GET", "/admin/passkeys"): "",
+    ("PUT", "/admin/passkeys/{passkey}"): "",
     ("DELETE", "/admin/passkeys/{passkey}"): "",
     ("GET", "/admins/{username}/passkeys"): "*",
     ("DELETE", "/admins/{username}/passkeys/{passkey}"): "*",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verbs on passkeys of administrators: add, remove, and let them sign in without a password.
+"""Verbs on passkeys of administrators: add, rename, remove, and let them sign in without a password.
 
 Whoever calls has settled who may: administrators about themselves, those with all permissions, a shell on the
 server. A use is no change of a record by somebody: `identity.passkey_login` notes it.
@@ -78,6 +78,26 @@ class PasskeyVerbs:
             if any(one.name == passkey.name for one in held.keys):
                 raise BadRecord("name", f"{passkey.name!r} is the name of another passkey")
             return {PASSKEYS: document_of(replace(held, handle=handle, keys=(*held.keys, passkey)))}
+
+        return await self._factors.edit(name, edit, by=by)
+
+    async def rename(self, name: str, key_id: str, label: str, *, by: Actor) -> Admin:
+        """Give a passkey another name, for people; the authenticator is not asked.
+
+        Raises:
+            BadRecord: the name has a mistake, or another passkey has it.
+            NotFound: there is no such administrator or passkey.
+        """
+        label = check_name(label)
+
+        def edit(stored: Admin) -> Mapping[str, object]:
+            held = passkeys_of(stored.filters)
+            if held.find(key_id) is None:
+                raise NotFound(f"no such passkey of {stored.username}: {key_id[:64]}")
+            if any(one.name == label for one in held.keys if one.id != key_id):
+                raise BadRecord("name", f"{label!r} is the name of another passkey")
+            keys = tuple(replace(one, name=label) if one.id == key_id else one for one in held.keys)
+            return {PASSKEYS: document_of(replace(held, keys=keys))}
 
         return await self._factors.edit(name, edit, by=by)
 

@@ -207,6 +207,12 @@ class Passkey(BaseModel):
     last_use_at: int = Field(description="Unix milliseconds, 0 for never.")
 
 
+class PasskeyName(Shape):
+    """Another name for a passkey."""
+
+    name: str = Field(description="For people; 64 printable characters at most.")
+
+
 class Profile(Shape):
     """The fields that administrators may change about themselves."""
 
@@ -488,6 +494,7 @@ def shape_schemas() -> dict[str, Any]:
             TotpSettings,
             Profile,
             QuotaUsage,
+            PasskeyName,
             TransferUsage,
             Question,
             AskedQuestion,

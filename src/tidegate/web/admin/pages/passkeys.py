@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from tidegate.accounts.administrators import EVERYTHING
 from tidegate.accounts.passkeys import check_name
-from tidegate.errors import BadRecord, Denied, LoginRefused
+from tidegate.errors import BadRecord, Denied, LoginRefused, NotFound
 from tidegate.identity.admins import Throttled
 from tidegate.packages import load_beside
 from tidegate.policy.passkeys import RelyingParty, passkeys_of
@@ -129,6 +129,17 @@ async def add(visit: Visit) -> Response:
     return await me.again(visit, visit.go("me"), done=f"The passkey {made.name} is added.")
 
 
+async def rename(visit: Visit) -> Response:
+    """Give one of one's own passkeys another name; sessions go on."""
+    verbs, form = visit.services.administration.admins.passkeys, visit.form
+    try:
+        await verbs.rename(visit.who.username, form["passkey"], form["name"], by=visit.actor)
+    except (BadRecord, NotFound) as error:
+        what = f"The name {error.what}." if isinstance(error, BadRecord) else "Choose a passkey first."
+        return await me.show(visit, {"passkey": what})
+    return visit.go("me", done=f"The passkey is called {form['name'].strip()}.")
+
+
 async def remove(visit: Visit) -> Response:
     """Remove one of one's own passkeys; needs the password. Other sessions end."""
     name, key_id = visit.who.username, visit.form["passkey"]
@@ -177,6 +188,7 @@ def _first_handle(challenge: bytes) -> str:
 PAGES: Final = (
     Page(path="/me/passkeys/begin", act=begin, unsettled=True, of_records=True),
     Page(path="/me/passkeys", act=add, unsettled=True, of_records=True),
+    Page(path="/me/passkeys/rename", act=rename, unsettled=True, of_records=True),
     Page(path="/me/passkeys/remove", act=remove, unsettled=True, of_records=True),
     Page(path="/me/passkeys/alone", act=allow_alone, unsettled=True, of_records=True),
     Page(path="/admins/{name:path}/passkeys", act=remove_of, needs=EVERYTHING),

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passkeys of administrators: listed and removed. Adding one needs a browser: the pages do it."""
+"""Passkeys of administrators: listed, renamed and removed. Adding one needs a browser: the pages do it."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from tidegate.errors import Denied
 from tidegate.model import Admin
 from tidegate.web.api import schemas
 from tidegate.web.api.access import Caller, Enrolling, Ip, Owner, With, actor
-from tidegate.web.api.bodies import Json, message
+from tidegate.web.api.bodies import Json, message, read_model
 from tidegate.web.api.paging import Name
 from tidegate.web.api.routes import BASE
 
@@ -26,6 +26,18 @@ async def own_passkeys(who: Enrolling) -> Response:
     """List one's own passkeys."""
     assert who.admin is not None
     return _list(who.admin)
+
+
+@router.put("/admin/passkeys/{passkey}", responses=_DONE, openapi_extra=schemas.body("PasskeyName"))
+async def rename_own_passkey(
+    request: Request, services: With, who: Enrolling, ip: Ip, passkey: str
+) -> Response:
+    """Give one of one's own passkeys another name."""
+    assert who.admin is not None
+    given = await read_model(request, schemas.PasskeyName)
+    verbs = services.administration.admins.passkeys
+    await verbs.rename(who.admin.username, passkey, given.name, by=actor(who, ip))
+    return message("Passkey renamed")
 
 
 @router.delete("/admin/passkeys/{passkey}", responses=_DONE)
