@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 from pathlib import Path
@@ -101,3 +102,21 @@ def test_no_name_makes_matching_slow() -> None:
 )
 def test_compiling_is_total(pattern: str, name: str) -> None:
     compiled(pattern).fullmatch(name)
+
+
+@pytest.mark.parametrize("pattern", ["/*/*x", "/*/here", "/*/missing"])
+async def test_others_have_the_loop_meanwhile(monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    """A local disk answers without waiting: many directories are one long turn unless it is given up."""
+    monkeypatch.setattr(wildcards, "SLICE_SECONDS", 0.0)
+    session = session_of([f"d{number}/here" for number in range(300)])
+    loop, turns = asyncio.get_running_loop(), 0
+
+    def turn() -> None:
+        nonlocal turns, ticking
+        turns += 1
+        ticking = loop.call_soon(turn)
+
+    ticking = loop.call_soon(turn)
+    await expand(session, pattern, ROOT)
+    ticking.cancel()
+    assert turns >= 300

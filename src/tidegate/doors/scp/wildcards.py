@@ -10,10 +10,13 @@ Matching takes time in proportion to pattern and name: what stands between two s
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable
+from time import monotonic
 from typing import Final
 
+from tidegate.doors.common.turns import SLICE_SECONDS
 from tidegate.errors import InvalidArgument, TidegateError
 from tidegate.model import VPath
 from tidegate.vfs.api import Session
@@ -104,15 +107,22 @@ def _char(component: str, index: int) -> tuple[str, int]:
 
 
 class _Budget:
-    """The names that one expansion may still look at."""
+    """The names that one expansion may still look at, and the time that it takes at once."""
 
     def __init__(self) -> None:
         self._left = MAX_LOOKED_AT
+        self._slice_end = monotonic() + SLICE_SECONDS
 
     def spend(self, names: int) -> None:
         self._left -= names
         if self._left < 0:
             raise InvalidArgument(f"a pattern that {MAX_LOOKED_AT} names were compared for")
+
+    async def give_way(self) -> None:
+        """Let others have the loop now and then: a local disk answers without waiting."""
+        if monotonic() > self._slice_end:
+            await asyncio.sleep(0)
+            self._slice_end = monotonic() + SLICE_SECONDS
 
 
 async def expand(session: Session, pattern: str, base: VPath) -> list[VPath]:
@@ -138,7 +148,7 @@ async def expand(session: Session, pattern: str, base: VPath) -> list[VPath]:
         else:
             found = [VPath.parse(literal(part), path) for path in found]
             if any(map(is_magic, parts[:number])):
-                found = await _existing(session, found)
+                found = await _existing(session, found, budget)
     return found
 
 
@@ -147,10 +157,12 @@ async def _matching(
 ) -> list[VPath]:
     found: list[VPath] = []
     for place in places:
+        await budget.give_way()
         names: list[str] = []
         try:
             async for batch in session.list(place):
                 budget.spend(len(batch))
+                await budget.give_way()
                 names += [
                     entry.name
                     for entry in batch
@@ -170,9 +182,10 @@ def _bytes(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
-async def _existing(session: Session, places: Iterable[VPath]) -> list[VPath]:
+async def _existing(session: Session, places: Iterable[VPath], budget: _Budget) -> list[VPath]:
     found = []
     for place in places:
+        await budget.give_way()
         try:
             await session.stat(place)
         except TidegateError:

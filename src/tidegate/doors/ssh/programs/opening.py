@@ -30,6 +30,9 @@ PARTIAL_TRANSFER: Final = 23
 MAX_PATHS: Final = 10_000
 """Paths that one word of a client may stand for, and that one command may name."""
 
+GIVE_WAY_AFTER: Final = 16
+"""Paths after which others have the loop: a local disk answers without waiting."""
+
 MAX_OPENED: Final = 64
 """Directories that one program is handed; the one that holds them all in the place of more."""
 
@@ -146,6 +149,8 @@ async def _prepare_rsync(call: ChannelCall, command: RsyncCommand) -> Prepared:
             anchors.append(await _anchor(command, word, real, session))
             writes = command.removes or not command.sends
             directories.append(ProgramDirectory(await _nearest(session, real), writes, command.needs))
+            if len(paths) % GIVE_WAY_AFTER == 0:
+                await asyncio.sleep(0)
             if len(paths) > MAX_PATHS:
                 raise InvalidArgument(f"rsync: more than {MAX_PATHS} names are asked for")
     named_places: list[tuple[str, str | VPath]] = []
