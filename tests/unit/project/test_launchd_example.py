@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import plistlib
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,18 @@ def test_the_property_list_starts_a_server() -> None:
     assert document["ExitTimeOut"] > int(words[words.index("--grace-time") + 1])
     assert document["Umask"] == 0o077
     assert document["KeepAlive"] == {"SuccessfulExit": False}
+
+
+@pytest.mark.needs("plistutil")
+def test_another_reader_has_the_same_of_it(tmp_path: Path) -> None:
+    """libplist's, as `plutil -convert` does on a Mac: into the binary form."""
+    binary = tmp_path / "binary"
+    words = ["plistutil", "-i", str(EXAMPLE), "-f", "bin", "-o", str(binary)]
+    subprocess.run(words, check=True, capture_output=True, timeout=30)
+    assert binary.read_bytes().startswith(b"bplist00")
+    assert plistlib.loads(binary.read_bytes(), fmt=plistlib.FMT_BINARY) == plistlib.loads(
+        EXAMPLE.read_bytes()
+    )
 
 
 def test_a_broken_list_would_be_seen() -> None:
