@@ -9,9 +9,10 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from tests.support.fault_proxy import Refuse, fault_proxy
 from tests.support.object_servers import ObjectServer
 from tests.support.programs import digest, git, random_file, sftp
-from tests.support.running import Running, running
+from tests.support.running import Running, running, wait_for
 
 from tidegate.model import FolderMount, StorageConfig
 
@@ -163,3 +164,42 @@ async def test_uploads_that_stop_just_below_a_part_hold_up_their_own_account_onl
         assert set(said) == {"the share of the memory for transfers is in use: try again later"}
         await asyncio.to_thread(lambda: sftp(ben, "put big", "get big back", cwd=tmp_path).ok())
     assert digest(tmp_path / "back") == sent
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (Refuse(403, "AccessDenied"), "needs the permission s3:PutObject"),
+        (Refuse(404, "NoSuchBucket"), "there is no bucket"),
+        (Refuse(400, "ExpiredToken"), "the credentials have expired"),
+    ],
+    ids=["rights lost", "bucket gone", "credentials expired"],
+)
+async def test_what_goes_wrong_in_the_middle_of_an_upload_is_no_success(
+    server: Running, seaweedfs_server: ObjectServer, act: Refuse, said: str
+) -> None:
+    """The client is told, the log says why, and neither an object nor parts are left."""
+    bucket = seaweedfs_server.bucket()
+    admin = seaweedfs_server.admin
+    with fault_proxy(seaweedfs_server.endpoint) as proxy:
+        person = server.account(filesystem=s3(seaweedfs_server, bucket, endpoint=proxy.endpoint))
+        async with person.connect() as client, client.start_sftp_client() as files:
+            with pytest.raises(asyncssh.SFTPError) as caught:
+                async with files.open("f", "wb") as file:
+                    await file.write(bytes(6 * MIB))
+                    await asyncio.to_thread(
+                        wait_for, lambda: proxy.operations().count("UploadPart") >= 1, "no part was sent"
+                    )
+                    proxy.add("UploadPart", act, times=1000)
+                    for _ in range(20):
+                        await file.write(bytes(MIB))
+            assert bucket not in caught.value.reason
+            proxy.clear()
+            assert await files.listdir() in ([".", ".."], [])
+            assert await files.exists("f") is False
+        assert admin.list_objects_v2(Bucket=bucket).get("KeyCount", 0) == 0
+        assert not admin.list_multipart_uploads(Bucket=bucket).get("Uploads")
+        line = await asyncio.to_thread(server.wait_line, "failed", username=person.name)
+        assert said in line["text"], line
+        upload = await asyncio.to_thread(server.wait_line, "Upload", username=person.name)
+        assert (upload["status"], bool(upload["error"])) == ("failed", True)
