@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from tidegate import __version__
 from tidegate.errors import OperatorError, OutsideFailed
 from tidegate.outgoing.line import Line
-from tidegate.outgoing.wire import Links, WireAnswer
 
 if TYPE_CHECKING:
     import aiohttp
@@ -26,6 +25,10 @@ MAX_BODY: Final = 1024 * 1024
 """Bytes of an answer, decompressed."""
 MAX_REDIRECTS: Final = 10
 """Redirects of one try."""
+MAX_KEPT: Final = 20
+"""Connections to one host."""
+KEPT_SECONDS: Final = 60.0
+"""Seconds that an idle connection is kept."""
 
 _TOKEN: Final = re.compile(r"(?<=/)(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[^/.]{16,}(?=/|\Z)")
 """A part of a path with letters and digits that is as long as tokens are, and no name of a file."""
@@ -125,8 +128,6 @@ class HttpCaller:
     def __init__(self, options: HttpOptions | None = None, *, at_once: int = 32, waiting: int = 256) -> None:
         self._options = options or HttpOptions()
         self._line = Line(at_once, waiting)
-        self._links: Links | None = None
-        self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
         self._strangers: ssl.SSLContext | None = None
         self._opening: asyncio.Lock = asyncio.Lock()
@@ -184,18 +185,20 @@ class HttpCaller:
                 wait = min(wait * 2, self._options.wait_max)
 
     async def _once(self, request: _Request, seconds: float) -> tuple[int, bytes]:
+        import aiohttp
+
         try:
             async with asyncio.timeout(seconds):
                 return await self._follow(request)
         except TimeoutError:
             raise OutsideFailed(detail=f"{shown(request.url)} took longer than {seconds:g} s") from None
-        except (OSError, ValueError, OperatorError) as error:
-            raise OutsideFailed(detail=f"{shown(request.url)}: {error}") from error
+        except (aiohttp.ClientError, OSError, ValueError, OperatorError) as error:
+            raise OutsideFailed(detail=f"{shown(request.url)}: {_reason(error)}") from error
 
     async def _follow(self, request: _Request) -> tuple[int, bytes]:
         import yarl
 
-        links, context = await self._open()
+        session = await self._open()
         # What is ASCII goes as it was written: receivers compare texts, and a signature may cover them.
         written = request.url.isascii() and request.url.isprintable() and " " not in request.url
         target = _checked(yarl.URL(request.url, encoded=written))
@@ -208,16 +211,21 @@ class HttpCaller:
                 **self._headers(target, everywhere=at_first),
                 **(request.headers if at_first else {}),
             }
-            strange = not at_first and bool(self._options.certificates)
-            tls = await self._without_certificate() if strange else context
+            tls = True if at_first or not self._options.certificates else await self._without_certificate()
             proxy = _proxy_for(target) if self._options.environment_proxies else None
-            if proxy is None:
-                answer = await links.ask(method, target, body, headers, tls)
-            else:
-                answer = await self._ask_proxy(proxy, method, target, body, headers, tls)
-            status, location = answer.status, answer.location
-            if status not in _REDIRECTS or not location:
-                return status, answer.body
+            async with session.request(
+                method,
+                target,
+                data=body or None,
+                headers=headers,
+                allow_redirects=False,
+                proxy=proxy,
+                ssl=tls,
+            ) as response:
+                status = response.status
+                location = response.headers.get("Location", "")
+                if status not in _REDIRECTS or not location:
+                    return status, await _content(response)
             following = _checked(target.join(yarl.URL(location)))
             if target.scheme == "https" and following.scheme == "http":
                 raise ValueError("redirects from https to http")
@@ -244,61 +252,32 @@ class HttpCaller:
             self._strangers = await asyncio.to_thread(tls_context, replace(self._options, certificates=()))
         return self._strangers
 
-    async def _open(self) -> tuple[Links, ssl.SSLContext]:
-        """Connections and settings of TLS; made at the first call: trusted authorities take time to read."""
-        if self._links is None or self._tls is None:
-            async with self._opening:
-                if self._closed:
-                    raise OSError("the server is ending")
-                if self._links is None:
-                    self._tls = await asyncio.to_thread(tls_context, self._options)
-                    self._links = Links(MAX_BODY)
-        assert self._links is not None
-        assert self._tls is not None
-        return self._links, self._tls
+    async def _open(self) -> aiohttp.ClientSession:
+        """The session; made at the first call, because its library and the trusted authorities take time."""
+        async with self._opening:
+            if self._closed:
+                raise OSError("the server is ending")
+            if self._session is None:
+                import aiohttp
 
-    async def _ask_proxy(  # noqa: PLR0917  as `Links.ask`, and the proxy
-        self,
-        proxy: str,
-        method: str,
-        target: yarl.URL,
-        body: bytes,
-        headers: Mapping[str, str],
-        tls: ssl.SSLContext,
-    ) -> WireAnswer:
-        """As `Links.ask`, by a proxy: seldom, so a general client does it."""
-        import aiohttp
-
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None),
-                headers={"User-Agent": f"Tidegate/{__version__}"},
-                trust_env=False,
-            )
-        try:
-            async with self._session.request(
-                method,
-                target,
-                data=body or None,
-                headers=headers,
-                allow_redirects=False,
-                proxy=proxy,
-                ssl=tls,
-            ) as response:
-                content = await _content(response)
-                return WireAnswer(response.status, response.headers.get("Location", ""), content)
-        except aiohttp.ClientError as error:
-            raise OSError(_reason(error)) from error
+                context = await asyncio.to_thread(tls_context, self._options)
+                connector = aiohttp.TCPConnector(
+                    ssl=context, limit=0, limit_per_host=MAX_KEPT, keepalive_timeout=KEPT_SECONDS
+                )
+                self._session = aiohttp.ClientSession(
+                    connector=connector,
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    timeout=aiohttp.ClientTimeout(total=None),
+                    headers={"User-Agent": f"Tidegate/{__version__}"},
+                    trust_env=False,
+                )
+            return self._session
 
     async def close(self) -> None:
         """End all calls; those under way fail."""
         self._closed = True
         async with self._opening:
-            links, self._links = self._links, None
             session, self._session = self._session, None
-        if links is not None:
-            await links.close()
         if session is not None:
             await session.close()
 
@@ -360,7 +339,7 @@ def _proxy_for(target: yarl.URL) -> str | None:
     return getproxies().get(target.scheme)
 
 
-def _reason(error: aiohttp.ClientError) -> str:
+def _reason(error: Exception) -> str:
     """The failure in one line, without URLs, which may hold secrets."""
     import aiohttp
 
@@ -370,7 +349,9 @@ def _reason(error: aiohttp.ClientError) -> str:
         return f"cannot be reached: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "closed the connection without an answer"
-    return f"answers unusably ({type(error).__name__})"
+    if isinstance(error, aiohttp.ClientError):
+        return f"answers unusably ({type(error).__name__})"
+    return str(error) or type(error).__name__
 
 
 def shown(url: str) -> str:
