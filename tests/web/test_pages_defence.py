@@ -13,6 +13,7 @@ from tests.support.web_world import WebWorld
 from tidegate.defence.defender import DefenderLimits, Misdeed
 from tidegate.defence.penalties import Offence, PenaltyLimits
 from tidegate.defence.pipeline import DefenceOptions
+from tidegate.model.refusal import Refusal
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -149,3 +150,21 @@ async def test_without_the_permission_nothing_is_seen_or_changed(world: WebWorld
     assert forged.status == 403
     answer = await world.client.get("/api/v2/explain/connect", params={"ip": "192.0.2.1"})
     assert answer.json()["allowed"] is False
+
+
+async def test_limits_are_shown_with_what_is_used_and_whom_they_refused(
+    world: WebWorld, inside: Browser
+) -> None:
+    page = await inside.get("/limits")
+    assert page.status == 200 and "Nobody has been refused" in page.text
+    (row,) = [one for one in page.all("tr") if "common.max_total_connections" in one.text]
+    assert "connections" in row.text and "max_sessions of the account" in row.text
+    (row,) = [one for one in page.all("tr") if "open files and listings" in one.text]
+    assert str(world.app.ledger.limits.handles) in row.text
+    defence = world.app.defence.defence
+    refusal = Refusal("common.rate_limiters[0]", "too fast", wait_seconds=1.0)
+    for _ in range(12):
+        defence.refused("192.0.2.1", "HTTP", refusal)
+    page = await inside.get("/limits")
+    (row,) = [one for one in page.all("tr") if "rate_limiters" in one.text]
+    assert "12" in row.text and "12 connections and requests were refused" in page.text

@@ -212,7 +212,7 @@ class RestApi:
             defence=root.defence,
             locate=nowhere if root.defence is None else root.defence.checks.locate,
             monotonic=time.monotonic,
-            facts=_facts,
+            facts=lambda: _facts(root),
             hooks=_explain_hooks,
             quarantine=quarantine_host(root),
             log=root.log,
@@ -279,12 +279,12 @@ async def signing_key(loaded: Loaded) -> bytes | None:
     return await asyncio.to_thread(derive_key, passphrase) if passphrase else None
 
 
-async def _facts() -> Facts:
+async def _facts(root: Composition) -> Facts:
     """See `tidegate.server.facts`, which is loaded for those who look."""
     await load_beside("tidegate.server.facts")
     from tidegate.server.facts import Facts
 
-    return Facts()
+    return Facts(root)
 
 
 async def _explain_hooks(

@@ -130,6 +130,25 @@ class DefenceHost(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ShownLimit:
+    """A limit of this server.
+
+    Attributes:
+        resource: it is about.
+        bounds: scope and number, with its unit.
+        used: of it now, of the whole server; empty if that is not counted.
+        keys: of the configuration.
+        consequence: the outcome when it is reached.
+    """
+
+    resource: str
+    bounds: tuple[tuple[str, str], ...]
+    used: str = ""
+    keys: tuple[str, ...] = ()
+    consequence: str = ""
+
+
 class TellsFacts(Protocol):
     """Facts about the process and the files that it uses, for administrators. Each asks anew."""
 
@@ -143,6 +162,14 @@ class TellsFacts(Protocol):
         Raises:
             ConfigError: it cannot be read.
         """
+        ...
+
+    def limits(self, loaded: Loaded) -> list[ShownLimit]:
+        """Every limit with the number in force, and what of it is used."""
+        ...
+
+    def refusals(self) -> dict[str, int]:
+        """Connections and requests that were refused since the start, by rule."""
         ...
 
     def sandbox(self) -> tuple[bool, str]:
