@@ -115,7 +115,11 @@ async def test_limits_of_connections_proxies_and_what_only_a_server_knows():
     assert answer.refusing is not None
     assert answer.refusing.why == "3 of this source (3), 7 of all (10)"
     assert outcomes(answer)["common.proxy_protocol"] == "not asked"
-    assert (await ask(one, "192.0.2.200", connections=full, proxies=proxies)).refusing is None
+    proxy = await ask(one, "192.0.2.200", connections=full, proxies=proxies)
+    assert proxy.refusing is None
+    assert next(step.why for step in proxy.steps if step.rule == "common.proxy_protocol").startswith(
+        "this is a proxy"
+    )
     offline = outcomes(await ask(one, "192.0.2.4", running=False))
     assert [rule for rule, outcome in offline.items() if outcome == "not known"] == [
         "common.penalties", "limits of connections", "sftpd.max_startups", "common.rate_limiters[0]",

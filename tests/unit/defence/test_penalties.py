@@ -47,6 +47,18 @@ def test_offences_add_up_are_enforced_from_the_minimum_on_and_end() -> None:
     assert penalties.charge("192.0.2.1", Offence.NO_AUTH, 121.0) == 0  # it begins anew
 
 
+def test_sources_that_are_refused_are_listed_with_what_is_left() -> None:
+    penalties = Penalties(limits())
+    penalties.charge("192.0.2.1", Offence.CRASH, 100.0)
+    penalties.charge("2001:db8::/64", Offence.CRASH, 130.0)
+    penalties.charge("192.0.2.2", Offence.NO_AUTH, 130.0)  # below the minimum
+    assert {one.source: one.seconds for one in penalties.active(140.0)} == {
+        "192.0.2.1": 50.0,
+        "2001:db8::/64": 80.0,
+    }
+    assert [one.source for one in penalties.active(190.0)] == ["2001:db8::/64"]
+
+
 def test_slow_offences_never_add_up() -> None:
     penalties = Penalties(limits())
     assert not any(penalties.charge("192.0.2.1", Offence.NO_AUTH, 10.0 * number) for number in range(500))

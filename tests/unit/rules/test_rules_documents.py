@@ -123,6 +123,10 @@ def test_schedules_as_cron() -> None:
     both = {"hour": "0/6", "day_of_week": "1-5", "day_of_month": "*", "month": "*"}
     assert cron_of(both) == "0 0-23/6 * * 1-5"
     assert cron_of({**both, "minute": "*/15", "hour": "*"}) == "*/15 * * * 1-5"
+    assert cron_of({**both, "day_of_week": "0/2"}).endswith(
+        " 0-6/2"
+    )  # Sunday is 0, and 7 only if somebody says so
+    assert cron_of({**both, "day_of_week": "1/2,7"}).endswith(" 1-7/2,7")
 
 
 def test_actions_of_the_configuration_become_rules() -> None:
