@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import sys
 import tempfile
 import time
@@ -72,8 +73,22 @@ MORE: Final = (
     Shot("story", "The story of a connection", "/logs/connections/granite-1"),
     Shot("event-rule", "An event rule", "/rules/tell-the-warehouse"),
     Shot("me", "Your own page", "/me"),
+    Shot("new-user", "A new user", "/new-user"),
+    Shot("many-users", "Many users at once", "/many-users"),
+    Shot("codes", "One-time codes", "/me/codes"),
+    Shot("folder", "A folder", "/new-folder"),
+    Shot("admin", "An administrator", "/admins/boss"),
+    Shot("api-key", "An API key", "/new-api-key"),
 )
 """Pages that are not in the navigation."""
+TABLE: Final = "username;permissions;quota_size\nacme;/:list,download|/in:upload;10 GB\nharbour;;\n"
+ACTED: Final = (
+    Shot("many-users-preview", "Many users at once: what would be added", "/many-users/preview"),
+    Shot("restore", "Restoring a dump: what would change", "/maintenance/restore"),
+)
+"""Pages that follow from a form."""
+OUTSIDE: Final = (Shot("login", "Sign in", "/login"),)
+"""Pages before the sign-in."""
 
 
 def shots() -> list[Shot]:
@@ -85,6 +100,11 @@ def shots() -> list[Shot]:
         for one in pages
     ]
     return [*found, *MORE]
+
+
+def every_shot() -> list[Shot]:
+    """Those of `shots`, then those that take more than opening them."""
+    return [*shots(), *ACTED, *OUTSIDE]
 
 
 @contextlib.asynccontextmanager
@@ -224,13 +244,31 @@ async def picture(page: Page, target: Path) -> None:
     target.write_bytes(base64.b64decode(taken["data"]))
 
 
+async def act(page: Page, scheme: str) -> None:
+    """Take pictures of pages that follow from a form."""
+    await page.goto("/web/admin/many-users")
+    await page.fill("[name=text]", TABLE)
+    await page.click("button:has-text('Look at what would be added')")
+    await page.wait_for_selector("text=2 users would be added.")
+    await picture(page, PICTURES / f"many-users-preview-{scheme}.webp")
+    await page.goto("/web/admin/maintenance")
+    names = (*NAMES[:2], "willow")
+    users = [{"username": one, "home_dir": f"/srv/{one}", "permissions": {"/": ["*"]}} for one in names]
+    dump = json.dumps({"users": users}).encode()
+    file: Any = {"name": "night.json", "mimeType": "application/json", "buffer": dump}
+    await page.set_input_files("[name=dump]", file)
+    await page.click("text=Look at what would change")
+    await page.wait_for_selector("[name=changes]")
+    await picture(page, PICTURES / f"restore-{scheme}.webp")
+
+
 async def take() -> None:
     """Take all pictures."""
     chromium = program("chromium")
     if chromium is None:
         sys.exit("Chromium is needed; on Debian: apt install chromium")
     PICTURES.mkdir(parents=True, exist_ok=True)
-    wanted = {f"{shot.name}-{scheme}.webp" for shot in shots() for scheme in SCHEMES}
+    wanted = {f"{shot.name}-{scheme}.webp" for shot in every_shot() for scheme in SCHEMES}
     with tempfile.TemporaryDirectory(prefix="files-") as home:
         async with world_of(Path(home)) as world, async_playwright() as playwright:
             await move(world)
@@ -240,6 +278,10 @@ async def take() -> None:
                 for shot in shots():
                     await page.goto(f"/web/admin{shot.path}")
                     await picture(page, PICTURES / f"{shot.name}-{scheme}.webp")
+                await act(page, scheme)
+                await page.context.clear_cookies()
+                await page.goto("/web/admin/login")
+                await picture(page, PICTURES / f"login-{scheme}.webp")
                 await page.context.close()
             await browser.close()
     for old in PICTURES.glob("*.webp"):
@@ -254,7 +296,7 @@ def text() -> str:
         "[Use the web admin](../how_to/use-the-web-admin.md)."
     )
     lines = ["# Pages of the web admin", "", about]
-    for shot in shots():
+    for shot in every_shot():
         light, dark = (f"../pictures/{shot.name}-{scheme}.webp" for scheme in SCHEMES)
         lines += ["", f"## {shot.title}", "", f"![{shot.title}, light]({light})", "", f"[In dark]({dark})"]
     return "\n".join(lines) + "\n"
@@ -265,7 +307,7 @@ def main() -> None:
     asyncio.run(take())
     TEXT.write_text(text(), encoding="utf-8")
     size = sum(path.stat().st_size for path in PICTURES.glob("*.webp"))
-    print(f"{len(shots()) * len(SCHEMES)} pictures, {size / 1e6:.2f} MB")
+    print(f"{len(every_shot()) * len(SCHEMES)} pictures, {size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":
