@@ -383,3 +383,43 @@ async def test_tls(tmp_path: Path) -> None:
                 with pytest.raises(ssl.SSLError):
                     await connections.ask(place, asked)
         await connections.close()
+
+
+async def test_a_body_that_goes_slowly_by_tls_goes_on(tmp_path: Path) -> None:
+    """Bytes that a slow network takes are progress; who refuses meanwhile gets no further request."""
+    made_for_us = certificate(tmp_path, "a bucket")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(made_for_us, tmp_path / "key.pem")
+    step, body = 1 << 21, bytes(24 << 20)
+    more: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        while await more.get():
+            await reader.readexactly(step)
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+        await reader.read()
+
+    async def made() -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(made_for_us))
+
+    connections = Connections(4, 30.0, 30.0, made)
+    async with serving(serve, server) as (place, _), asyncio.timeout(30):
+        asking = asyncio.create_task(connections.ask(place, Asked("PUT", "/k", {}, body)))
+        while not any(one._waiter for one in connections._open):
+            await asyncio.sleep(0.001)
+        (connection,) = connections._open
+        for _ in range(6):
+            seen = connection._seen
+            more.put_nowait(True)
+            while not asking.done():
+                assert connection._transport is not None
+                if (connection._progress, connection._transport.get_write_buffer_size()) != seen:
+                    break
+                await asyncio.sleep(0.001)
+            connection._look()  # as after `read` seconds
+        more.put_nowait(False)
+        answer = await asking
+        assert (answer.status, answer.body) == (403, b"no")
+        assert not any(one.reusable for one in connections._open)
+    await connections.close()

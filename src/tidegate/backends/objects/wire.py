@@ -26,6 +26,8 @@ RECEIVED_BYTES: Final = 16_384
 """Bytes of one receive call until the place of the content is known."""
 JOINED_BYTES: Final = 65_536
 """Up to so many bytes are copied behind the head, so that one packet may have both."""
+PIECE_BYTES: Final = 262_144
+"""Bytes of a body that are encrypted at once."""
 IDLE_SECONDS: Final = 12.0
 """A connection that nobody uses is closed after so long: services close theirs after 20 s or more."""
 
@@ -198,6 +200,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._read = read
         self._among = among
         self._transport: asyncio.Transport | None = None
+        self._unsent: memoryview | None = None
+        self._paused = False
         self._received = memoryview(bytearray(RECEIVED_BYTES))  # asyncio fills slices of it: no bytearray
         self._waiter: asyncio.Future[None] | None = None
         self._alive = False
@@ -235,10 +239,11 @@ class _Connection(asyncio.BufferedProtocol):
             self._timer = self._loop.call_later(self._read, self._look)
             await self._waiter
             # A service that refuses may not have read it all; it is not to read on.
-            self._keeps = self._keeps and self._transport.get_write_buffer_size() == 0
+            sent = self._unsent is None and self._transport.get_write_buffer_size() == 0
+            self._keeps = self._keeps and sent
             return self._answer
         finally:
-            self._waiter = self._content = None
+            self._waiter = self._content = self._unsent = None
             self._asked, self._answer, self._short = (
                 _NOTHING,
                 Answer(),
@@ -257,8 +262,22 @@ class _Connection(asyncio.BufferedProtocol):
         head = f"{''.join(lines)}content-length: {len(body)}\r\n\r\n".encode("latin-1")
         if len(body) <= JOINED_BYTES:
             transport.write(head + body)
-        else:
+        elif transport.get_extra_info("sslcontext") is None:
             transport.writelines((head, body))
+        else:
+            # TLS hands all that it gets on to a buffer whose size it does not tell: pieces show the progress.
+            transport.write(head)
+            self._unsent = body
+            self._send_on()
+
+    def _send_on(self) -> None:
+        """Send of a body by TLS what there is room for."""
+        transport = self._transport
+        while transport is not None and self._unsent is not None and not self._paused:
+            piece, rest = self._unsent[:PIECE_BYTES], self._unsent[PIECE_BYTES:]
+            self._unsent = rest or None
+            self._progress += 1
+            transport.write(piece)
 
     def _look(self) -> None:
         """End a request in which nothing has moved since the last look."""
@@ -281,8 +300,19 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is there."""
         self._transport = cast("asyncio.Transport", transport)
+        if transport.get_extra_info("sslcontext") is not None:
+            self._transport.set_write_buffer_limits(PIECE_BYTES)
         self._alive = self._keeps = True
         self._among.add(self)
+
+    def pause_writing(self) -> None:
+        """There is no room for more of a body."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """There is again."""
+        self._paused = False
+        self._send_on()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """The place of the content, else a buffer for what comes before it."""
