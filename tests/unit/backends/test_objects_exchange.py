@@ -14,7 +14,7 @@ from tests.support.memory_bucket import Fault, MemoryBucket
 from tidegate.abc import NotExchanged
 from tidegate.backends.objects.backend import STALE_TREE_SECONDS, ObjectBackend
 from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
-from tidegate.errors import DirectoryNotEmpty, NotFound, TidegateError
+from tidegate.errors import Conflict, DirectoryNotEmpty, NotFound, TidegateError
 from tidegate.testing.backend import get, names, put
 
 OLD = {"a": b"old a", "only old": b"x", "sub/b": b"old b"}
@@ -212,3 +212,44 @@ async def test_what_is_left_keeps_no_directory_for_ever(tmp_path: Path) -> None:
     with pytest.raises(DirectoryNotEmpty):
         await backend.rmdir("e")
     assert [key for key in bucket.contents if key.startswith("root/d")] == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_lies_unseen_below_a_file_stays_when_another_file_takes_its_place(
+    tmp_path: Path, fails: bool
+) -> None:
+    """Others keep objects below the name of one: no client sees them, so none may remove them."""
+    bucket = MemoryBucket()
+    backend = backend_of(bucket, tmp_path)
+    await backend.open()
+    await put(backend, "f", b"old")
+    await bucket.put("root/f/others", b"theirs", {})
+    hidden = await backend.beside("f", moves=False)
+    await put(backend, hidden, b"new")
+    if fails:
+        bucket.faults.append(Fault("copy", 2))
+        with pytest.raises(NotExchanged):
+            await backend.exchange(hidden, "f")
+        assert bucket.contents["root/f"] == b"old"
+    else:
+        await backend.leave_beside(await backend.exchange(hidden, "f"))
+        assert bucket.contents["root/f"] == b"new"
+    assert bucket.contents["root/f/others"] == b"theirs"
+    await backend.close()
+
+
+async def test_no_directory_takes_the_place_of_a_file_with_objects_below_its_name(tmp_path: Path) -> None:
+    bucket = MemoryBucket()
+    backend = backend_of(bucket, tmp_path)
+    await backend.open()
+    await put(backend, "f", b"old")
+    await bucket.put("root/f/others", b"theirs", {})
+    hidden = await backend.beside("f", moves=False)
+    await furnish(backend, hidden, NEW)
+    with pytest.raises(Conflict):
+        await backend.exchange(hidden, "f")
+    assert bucket.contents["root/f"] == b"old"
+    assert below(bucket, "f") == {"others": b"theirs"}
+    assert below(bucket, hidden) == NEW
+    await backend.leave_beside(hidden)
+    await backend.close()

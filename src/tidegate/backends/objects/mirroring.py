@@ -39,7 +39,7 @@ async def mirror(tree: Tree, source: str, target: str, drop_record: DropRecord) 
     """Make what is at one key the same as what is at another; can be done again after it broke off.
 
     Everything is copied before anything is removed. But a file goes first if it is a directory now, and the
-    other way round: some stores refuse that one name is both.
+    other way round: some stores refuse that one name is both. Objects below the name of a file stay.
 
     Args:
         tree: names.
@@ -62,7 +62,8 @@ async def mirror(tree: Tree, source: str, target: str, drop_record: DropRecord) 
 
     try:
         if stored is not None:
-            await _remove_below(tree, f"{target}/", drop_record)
+            if (await top(tree, target))[0] is None:  # below a file are things that nobody sees
+                await _remove_below(tree, f"{target}/", drop_record)
             await copy_file(tree, stored, target, create=False)
             return
         if (await top(tree, target))[0] is not None:

@@ -16,7 +16,7 @@ from tidegate.backends.objects.keys import MOVED_PREFIX, name_of, tree_name
 from tidegate.backends.objects.mirroring import mirror, remove, top
 from tidegate.backends.objects.notes import EXCHANGE, STAGE, Notes
 from tidegate.backends.objects.tree import Tree
-from tidegate.errors import NotFound, StorageFailed, TidegateError
+from tidegate.errors import Conflict, NotFound, StorageFailed, TidegateError
 
 
 class StagedTrees:
@@ -51,9 +51,11 @@ class StagedTrees:
     async def exchange(self, hidden: str, key: str) -> str:
         """See `tidegate.abc.ReplacesTrees`."""
         new, place = self._keys.object(hidden), self._keys.object(key)
-        for one in (new, place):
-            if not any(await top(self._tree, one)):
-                raise NotFound
+        (new_file, new_folder), (file, folder) = await top(self._tree, new), await top(self._tree, place)
+        if not (new_file or new_folder) or not (file or folder):
+            raise NotFound
+        if new_folder and file and folder:  # others keep objects below the name of the file: nobody sees them
+            raise Conflict("there are objects below the name of this file, which would be replaced too")
         aside = await self.beside(key, moves=False)
         old = self._keys.object(aside)
         try:
