@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal
 
 from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
-from tidegate.config.schema.shared_certificate import checked_suites, given_to_bindings
+from tidegate.config.schema.defence import networks
+from tidegate.config.schema.tls import CipherSuites, TlsSection, cipher_suites
 
 _RANGE: Final = re.compile(r"([0-9]{1,5})-([0-9]{1,5})", re.ASCII)
 
@@ -27,15 +28,8 @@ class PassiveOverride(Section):
 
     @field_validator("networks")
     @classmethod
-    def _networks(cls, networks: list[str]) -> list[str]:
-        for network in networks:
-            try:
-                ipaddress.ip_network(network, strict=False)
-            except ValueError:
-                raise ValueError(
-                    f"expected addresses or networks such as 10.0.0.0/8, got {network!r}"
-                ) from None
-        return networks
+    def _networks(cls, texts: list[str]) -> list[str]:
+        return networks(texts)
 
     @field_validator("ip")
     @classmethod
@@ -63,11 +57,7 @@ class FtpBinding(Section):
     )
     certificate_key_file: str = key("", "Key of the certificate.")
     min_tls_version: int = key(12, "Least TLS version: 12 or 13.", ge=12, le=13)
-    tls_cipher_suites: list[str] = key(
-        [],
-        "Cipher suites of TLS 1.2 by their IANA names, the preferred one first; empty takes the usual ones. "
-        "TLS 1.3 has its own.",
-    )
+    tls_cipher_suites: CipherSuites = cipher_suites()
     tls_session_reuse: Literal["off", "prefer", "require"] = key(
         "prefer",
         "Whether a data connection takes up the TLS session of its control connection: `require` refuses "
@@ -105,11 +95,6 @@ class FtpBinding(Section):
     rename_onto: Literal["", "refuse", "replace"] = key(
         "", "As `sftpd.rename_onto`, for those who come by this address; empty replaces, as FTP servers do."
     )
-
-    @field_validator("tls_cipher_suites")
-    @classmethod
-    def _suites(cls, names: list[str]) -> list[str]:
-        return checked_suites(names)
 
     @field_validator("force_passive_ip")
     @classmethod
@@ -154,7 +139,7 @@ class PassivePortRange(Section):
         return self
 
 
-class Ftpd(Section):
+class Ftpd(TlsSection):
     """The FTP and FTPS server."""
 
     bindings: list[FtpBinding] = key([FtpBinding()], "Addresses to listen on.")
@@ -181,41 +166,6 @@ class Ftpd(Section):
         60, "Time in which a data connection has to move something.", unit="seconds", ge=1, le=3600
     )
     max_login_tries: int = key(3, "Refused passwords after which a connection ends.", ge=1, le=20)
-    ca_certificates: list[str] = key(
-        [],
-        "Files (PEM) with the authorities of client certificates, relative to the configuration directory; "
-        "read again when they change.",
-    )
-    ca_revocation_lists: list[str] = key(
-        [],
-        "Files (PEM) with their revocation lists. With any, a certificate is taken only if its authority has "
-        "a list that is still valid and does not name it.",
-    )
-
-    certificate_file: str = key(
-        "", "Certificate of bindings that name none, relative to the configuration directory."
-    )
-    certificate_key_file: str = key("", "Key of `certificate_file`; the two are needed together.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _certificate_of_bindings(cls, section: Any) -> Any:
-        return given_to_bindings(section)
-
-    @model_validator(mode="after")
-    def _both_files(self) -> Self:
-        if bool(self.certificate_file) != bool(self.certificate_key_file):
-            raise ValueError("certificate_file and certificate_key_file are needed together")
-        return self
-
-    @model_validator(mode="after")
-    def _authorities(self) -> Ftpd:
-        for index, binding in enumerate(self.bindings):
-            if binding.port and binding.client_auth_type and not self.ca_certificates:
-                raise ValueError(
-                    f"bindings[{index}].client_auth_type {binding.client_auth_type} needs ca_certificates"
-                )
-        return self
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     active_transfers_port_non_20: bool = key(

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
 from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
-from tidegate.config.schema.shared_certificate import checked_suites
+from tidegate.config.schema.defence import networks
+from tidegate.config.schema.tls import CipherSuites, cipher_suites
 
 
 class HttpBinding(Section):
@@ -36,11 +36,7 @@ class HttpBinding(Section):
     )
     certificate_key_file: str = key("", "Key of the certificate.")
     min_tls_version: int = key(12, "Least TLS version: 12 or 13.", ge=12, le=13)
-    tls_cipher_suites: list[str] = key(
-        [],
-        "Cipher suites of TLS 1.2 by their IANA names, the preferred one first; empty takes the usual ones. "
-        "TLS 1.3 has its own.",
-    )
+    tls_cipher_suites: CipherSuites = cipher_suites()
     proxy_allowed: list[str] = key([], "Networks of proxies whose client address header is believed.")
     client_ip_proxy_header: str = key(
         "", "Header with the client's address, believed from `proxy_allowed` only; empty uses none."
@@ -55,22 +51,10 @@ class HttpBinding(Section):
         le=1,
     )
 
-    @field_validator("tls_cipher_suites")
-    @classmethod
-    def _suites(cls, names: list[str]) -> list[str]:
-        return checked_suites(names)
-
     @field_validator("proxy_allowed")
     @classmethod
-    def _networks(cls, networks: list[str]) -> list[str]:
-        for network in networks:
-            try:
-                ipaddress.ip_network(network, strict=False)
-            except ValueError:
-                raise ValueError(
-                    f"expected addresses or networks such as 10.0.0.0/8, got {network!r}"
-                ) from None
-        return networks
+    def _networks(cls, texts: list[str]) -> list[str]:
+        return networks(texts)
 
     @model_validator(mode="after")
     def _https_has_certificate(self) -> HttpBinding:

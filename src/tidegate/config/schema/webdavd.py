@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
-from tidegate.config.schema.shared_certificate import checked_suites, given_to_bindings
+from tidegate.config.schema.defence import networks
+from tidegate.config.schema.tls import CipherSuites, TlsSection, cipher_suites
 
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+)*", re.ASCII)
 
@@ -26,11 +26,7 @@ class DavBinding(Section):
     )
     certificate_key_file: str = key("", "Key of the certificate.")
     min_tls_version: int = key(12, "Least TLS version: 12 or 13.", ge=12, le=13)
-    tls_cipher_suites: list[str] = key(
-        [],
-        "Cipher suites of TLS 1.2 by their IANA names, the preferred one first; empty takes the usual ones. "
-        "TLS 1.3 has its own.",
-    )
+    tls_cipher_suites: CipherSuites = cipher_suites()
     client_auth_type: int = key(
         0,
         "Certificates of clients: 0 asks for none, 1 refuses connections without one, 2 takes those that are "
@@ -63,11 +59,6 @@ class DavBinding(Section):
     )
     pages: bool = key(True, "Show a page to people who open the address of a directory.")
 
-    @field_validator("tls_cipher_suites")
-    @classmethod
-    def _suites(cls, names: list[str]) -> list[str]:
-        return checked_suites(names)
-
     @field_validator("prefix")
     @classmethod
     def _prefix(cls, text: str) -> str:
@@ -85,15 +76,8 @@ class DavBinding(Section):
 
     @field_validator("proxy_allowed")
     @classmethod
-    def _networks(cls, networks: list[str]) -> list[str]:
-        for network in networks:
-            try:
-                ipaddress.ip_network(network, strict=False)
-            except ValueError:
-                raise ValueError(
-                    f"expected addresses or networks such as 10.0.0.0/8, got {network!r}"
-                ) from None
-        return networks
+    def _networks(cls, texts: list[str]) -> list[str]:
+        return networks(texts)
 
     @model_validator(mode="after")
     def _can_be_used(self) -> DavBinding:
@@ -160,47 +144,11 @@ class DavCache(Section):
     mime_types: MimeTypes = key(MimeTypes(), "Content types.")
 
 
-class Webdavd(Section):
+class Webdavd(TlsSection):
     """The WebDAV server."""
 
     bindings: list[DavBinding] = key([DavBinding()], "Addresses to listen on.")
     cache: DavCache = key(DavCache(), "What is remembered between requests.")
-
-    ca_certificates: list[str] = key(
-        [],
-        "Files (PEM) with the authorities of client certificates, relative to the configuration directory; "
-        "read again when they change.",
-    )
-    ca_revocation_lists: list[str] = key(
-        [],
-        "Files (PEM) with their revocation lists. With any, a certificate is taken only if its authority has "
-        "a list that is still valid and does not name it.",
-    )
-
-    certificate_file: str = key(
-        "", "Certificate of bindings that name none, relative to the configuration directory."
-    )
-    certificate_key_file: str = key("", "Key of `certificate_file`; the two are needed together.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _certificate_of_bindings(cls, section: Any) -> Any:
-        return given_to_bindings(section)
-
-    @model_validator(mode="after")
-    def _both_files(self) -> Self:
-        if bool(self.certificate_file) != bool(self.certificate_key_file):
-            raise ValueError("certificate_file and certificate_key_file are needed together")
-        return self
-
-    @model_validator(mode="after")
-    def _authorities_of_clients(self) -> Webdavd:
-        for index, binding in enumerate(self.bindings):
-            if binding.port and binding.client_auth_type and not self.ca_certificates:
-                raise ValueError(
-                    f"bindings[{index}].client_auth_type {binding.client_auth_type} needs ca_certificates"
-                )
-        return self
 
     # -- accepted, not acted on ----------------------------------------------------------------------------
     cors: dict[str, Any] = key({}, "Cross-origin requests.", available=False, switch="enabled")
