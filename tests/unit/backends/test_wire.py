@@ -15,10 +15,17 @@ import pytest
 from tests.support.certificates import certificate
 
 from tidegate.backends.objects import wire
-from tidegate.backends.objects.wire import HEAD_BYTES, SHORT_BYTES, Asked, BrokenAnswer, Connections, Place
+from tidegate.backends.objects.wire import (
+    HEAD_BYTES,
+    SHORT_BYTES,
+    BrokenResponse,
+    Connections,
+    Origin,
+    Request,
+)
 
-GET = Asked("GET", "/k", {"host": "h"}, most=1 << 20)
-SHORT = Asked("GET", "/k", {"host": "h"})
+GET = Request("GET", "/k", {"host": "h"}, most=1 << 20)
+SHORT = Request("GET", "/k", {"host": "h"})
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -29,7 +36,7 @@ async def no_tls() -> ssl.SSLContext:
 @contextlib.asynccontextmanager
 async def serving(
     serve: Serve, context: ssl.SSLContext | None = None
-) -> AsyncIterator[tuple[Place, list[asyncio.StreamWriter]]]:
+) -> AsyncIterator[tuple[Origin, list[asyncio.StreamWriter]]]:
     """A server, and its connections so far."""
     writers: list[asyncio.StreamWriter] = []
 
@@ -40,7 +47,7 @@ async def serving(
         writer.close()
 
     async with await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context) as server:
-        yield Place("127.0.0.1", server.sockets[0].getsockname()[1], context is not None), writers
+        yield Origin("127.0.0.1", server.sockets[0].getsockname()[1], context is not None), writers
         for writer in writers:
             writer.close()
 
@@ -82,9 +89,9 @@ async def test_content_arrives_whole_in_whatever_pieces(connections: Connections
                 writer.write(end[at : at + max(step, 5000)])
                 await writer.drain()
 
-    async with serving(serve) as (place, writers):
+    async with serving(serve) as (origin, writers):
         for _ in range(4):
-            answer = await connections.ask(place, GET)
+            answer = await connections.send(origin, GET)
             assert (answer.status, answer.headers["x-a"], bytes(answer.body) == data) == (206, "1", True)
         assert len(writers) == 1
 
@@ -104,18 +111,18 @@ async def test_content_arrives_whole_in_whatever_pieces(connections: Connections
     ],
 )
 async def test_short_answers(connections: Connections, answer: bytes, status: int, body: bytes) -> None:
-    async with serving(always(answer)) as (place, writers):
+    async with serving(always(answer)) as (origin, writers):
         for _ in range(3):
-            found = await connections.ask(place, GET)
+            found = await connections.send(origin, GET)
             assert (found.status, bytes(found.body)) == (status, body)
         assert len(writers) == 1
 
 
 async def test_an_answer_to_head_has_no_body(connections: Connections) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\nETag: e\r\n\r\n"
-    async with serving(always(answer)) as (place, writers):
+    async with serving(always(answer)) as (origin, writers):
         for _ in range(3):
-            found = await connections.ask(place, Asked("HEAD", "/k", {}))
+            found = await connections.send(origin, Request("HEAD", "/k", {}))
             assert (found.headers["content-length"], found.headers["etag"]) == ("12345", "e")
         assert len(writers) == 1
 
@@ -125,9 +132,9 @@ async def test_a_short_answer_may_end_with_its_connection(connections: Connectio
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 500 Oh\r\n\r\nall of it")
 
-    async with serving(serve) as (place, writers):
+    async with serving(serve) as (origin, writers):
         for _ in range(2):
-            assert bytes((await connections.ask(place, GET)).body) == b"all of it"
+            assert bytes((await connections.send(origin, GET)).body) == b"all of it"
         assert len(writers) == 2
 
 
@@ -147,10 +154,10 @@ async def test_a_short_answer_may_end_with_its_connection(connections: Connectio
     ],
 )
 async def test_what_is_no_answer_ends_its_connection(connections: Connections, answer: bytes) -> None:
-    async with serving(always(answer)) as (place, writers):
+    async with serving(always(answer)) as (origin, writers):
         for _ in range(2):
-            with pytest.raises(BrokenAnswer):
-                await connections.ask(place, GET)
+            with pytest.raises(BrokenResponse):
+                await connections.send(origin, GET)
         assert len(writers) == 2
     assert not connections._open or all(not one.reusable for one in connections._open)
 
@@ -163,22 +170,22 @@ async def test_an_answer_that_breaks_off(connections: Connections, sent: bytes) 
         await reader.readuntil(b"\r\n\r\n")
         writer.write(sent)
 
-    async with serving(serve) as (place, _):
-        with pytest.raises((BrokenAnswer, ConnectionError)):
-            await connections.ask(place, GET)
+    async with serving(serve) as (origin, _):
+        with pytest.raises((BrokenResponse, ConnectionError)):
+            await connections.send(origin, GET)
 
 
 async def test_what_nobody_asked_for_ends_a_connection(connections: Connections) -> None:
     """The answer of one request is never taken for that of the next."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
-    async with serving(always(answer + answer)) as (place, writers):
-        with contextlib.suppress(BrokenAnswer):  # both came at once
-            assert bytes((await connections.ask(place, SHORT)).body) == b"a"
+    async with serving(always(answer + answer)) as (origin, writers):
+        with contextlib.suppress(BrokenResponse):  # both came at once
+            assert bytes((await connections.send(origin, SHORT)).body) == b"a"
         async with asyncio.timeout(30):
             while any(one.reusable for one in connections._open):
                 await asyncio.sleep(0.001)
-        with contextlib.suppress(BrokenAnswer):
-            await connections.ask(place, SHORT)
+        with contextlib.suppress(BrokenResponse):
+            await connections.send(origin, SHORT)
         assert len(writers) == 2
 
 
@@ -189,10 +196,10 @@ async def test_who_refuses_before_it_has_read_all_gets_no_further_request(connec
         await writer.drain()
         await asyncio.Event().wait()
 
-    big = Asked("PUT", "/k", {}, b"x" * (64 << 20))
-    async with serving(serve) as (place, writers):
+    big = Request("PUT", "/k", {}, b"x" * (64 << 20))
+    async with serving(serve) as (origin, writers):
         for _ in range(2):
-            assert (await connections.ask(place, big)).status == 403
+            assert (await connections.send(origin, big)).status == 403
         assert len(writers) == 2
 
 
@@ -207,9 +214,9 @@ async def test_a_body_is_sent_whole(connections: Connections, size: int) -> None
             got.append((head, await reader.readexactly(size)))
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    async with serving(serve) as (place, writers):
+    async with serving(serve) as (origin, writers):
         for content in (body, memoryview(bytearray(body))):
-            await connections.ask(place, Asked("PUT", "/a%20b?x=1", {"host": "h", "x-y": "z"}, content))
+            await connections.send(origin, Request("PUT", "/a%20b?x=1", {"host": "h", "x-y": "z"}, content))
         assert len(writers) == 1
     for head, content in got:
         assert head == b"PUT /a%%20b?x=1 HTTP/1.1\r\nhost: h\r\nx-y: z\r\ncontent-length: %d\r\n\r\n" % size
@@ -225,9 +232,9 @@ async def test_an_idle_connection_keeps_no_content(connections: Connections) -> 
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n%b" % await reader.readexactly(9))
         await reader.read()
 
-    async with serving(serve) as (place, _):
+    async with serving(serve) as (origin, _):
         body = Watched(b"something")
-        answer = await connections.ask(place, Asked("PUT", "/k", {}, body, 9))
+        answer = await connections.send(origin, Request("PUT", "/k", {}, body, 9))
         assert answer.body == b"something"
         assert isinstance(answer.body, memoryview)
         sent, got = weakref.ref(body), weakref.ref(answer.body)
@@ -246,8 +253,8 @@ async def test_silence_ends_and_progress_does_not(connections: Connections) -> N
         while True:
             writer.write(await more.get())
 
-    async with serving(serve) as (place, _):
-        asking = asyncio.create_task(connections.ask(place, GET))
+    async with serving(serve) as (origin, _):
+        asking = asyncio.create_task(connections.send(origin, GET))
         async with asyncio.timeout(30):
             for _ in range(4):
                 more.put_nowait(b"x")
@@ -255,9 +262,9 @@ async def test_silence_ends_and_progress_does_not(connections: Connections) -> N
                 while sum(one._progress for one in connections._open) == seen:
                     await asyncio.sleep(0.001)
                 (connection,) = connections._open
-                connection._look()  # as after `read` seconds
+                connection._check_progress()  # as after `read` seconds
                 assert not asking.done()
-            connection._look()
+            connection._check_progress()
             with pytest.raises(TimeoutError):
                 await asking
 
@@ -268,12 +275,12 @@ async def test_silence_is_noticed_by_itself() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with serving(serve) as (place, _):
+    async with serving(serve) as (origin, _):
         async with asyncio.timeout(30):
-            with pytest.raises(TimeoutError, match="no answer within"):
-                await connections.ask(place, GET)
-            with pytest.raises(TimeoutError, match="no answer within"):
-                await connections.ask(place, Asked("PUT", "/k", {}, b"x" * (64 << 20)))
+            with pytest.raises(TimeoutError, match="no response within"):
+                await connections.send(origin, GET)
+            with pytest.raises(TimeoutError, match="no response within"):
+                await connections.send(origin, Request("PUT", "/k", {}, b"x" * (64 << 20)))
     await connections.close()
 
 
@@ -293,8 +300,8 @@ async def test_only_so_many_connections_and_the_rest_waits() -> None:
             busy -= 1
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    async with serving(serve) as (place, writers):
-        found = await asyncio.gather(*(connections.ask(place, SHORT) for _ in range(9)))
+    async with serving(serve) as (origin, writers):
+        found = await asyncio.gather(*(connections.send(origin, SHORT) for _ in range(9)))
         assert [one.status for one in found] == [200] * 9
         assert (most, len(writers)) == (2, 2)
     await connections.close()
@@ -308,8 +315,8 @@ async def test_who_gives_up_leaves_no_connection(connections: Connections) -> No
         asked.set()
         await reader.read()
 
-    async with serving(serve) as (place, _):
-        asking = asyncio.create_task(connections.ask(place, GET))
+    async with serving(serve) as (origin, _):
+        asking = asyncio.create_task(connections.send(origin, GET))
         await asked.wait()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -321,10 +328,10 @@ async def test_who_gives_up_leaves_no_connection(connections: Connections) -> No
 
 async def test_idle_connections_are_closed(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    async with serving(always(answer)) as (place, writers):
-        await connections.ask(place, SHORT)
+    async with serving(always(answer)) as (origin, writers):
+        await connections.send(origin, SHORT)
         monkeypatch.setattr(wire, "IDLE_SECONDS", -1.0)
-        await connections.ask(place, SHORT)  # the first one counts as idle for too long
+        await connections.send(origin, SHORT)  # the first one counts as idle for too long
         assert len(writers) == 2
         connections._close_idle()
         async with asyncio.timeout(30):
@@ -341,14 +348,14 @@ async def test_closed_while_asking() -> None:
         asked.set()
         await reader.read()
 
-    async with serving(serve) as (place, _):
-        asking = asyncio.create_task(connections.ask(place, GET))
+    async with serving(serve) as (origin, _):
+        asking = asyncio.create_task(connections.send(origin, GET))
         await asked.wait()
         await connections.close()
-        with pytest.raises((BrokenAnswer, OSError)):
+        with pytest.raises((BrokenResponse, OSError)):
             await asking
         with pytest.raises(ConnectionError):
-            await connections.ask(place, GET)
+            await connections.send(origin, GET)
 
 
 async def test_tls(tmp_path: Path) -> None:
@@ -373,15 +380,15 @@ async def test_tls(tmp_path: Path) -> None:
             return context
 
         connections = Connections(4, 30.0, 30.0, made)
-        async with serving(serve, server) as (place, writers):
-            asked = Asked("PUT", "/k", {}, body, len(body))
+        async with serving(serve, server) as (origin, writers):
+            asked = Request("PUT", "/k", {}, body, len(body))
             if right:
                 for _ in range(2):
-                    assert bytes((await connections.ask(place, asked)).body) == body
+                    assert bytes((await connections.send(origin, asked)).body) == body
                 assert len(writers) == 1
             else:
                 with pytest.raises(ssl.SSLError):
-                    await connections.ask(place, asked)
+                    await connections.send(origin, asked)
         await connections.close()
 
 
@@ -404,8 +411,8 @@ async def test_a_body_that_goes_slowly_by_tls_goes_on(tmp_path: Path) -> None:
         return ssl.create_default_context(cafile=str(made_for_us))
 
     connections = Connections(4, 30.0, 30.0, made)
-    async with serving(serve, server) as (place, _), asyncio.timeout(30):
-        asking = asyncio.create_task(connections.ask(place, Asked("PUT", "/k", {}, body)))
+    async with serving(serve, server) as (origin, _), asyncio.timeout(30):
+        asking = asyncio.create_task(connections.send(origin, Request("PUT", "/k", {}, body)))
         while not any(one._waiter for one in connections._open):
             await asyncio.sleep(0.001)
         (connection,) = connections._open
@@ -417,7 +424,7 @@ async def test_a_body_that_goes_slowly_by_tls_goes_on(tmp_path: Path) -> None:
                 if (connection._progress, connection._transport.get_write_buffer_size()) != seen:
                     break
                 await asyncio.sleep(0.001)
-            connection._look()  # as after `read` seconds
+            connection._check_progress()  # as after `read` seconds
         more.put_nowait(False)
         answer = await asking
         assert (answer.status, answer.body) == (403, b"no")

@@ -74,7 +74,7 @@ class _Known:
 
     Attributes:
         base: URL before the key.
-        place: the server.
+        origin: the server.
         host: for the header of that name.
         path: of `base`.
         agent: ``User-Agent``.
@@ -82,7 +82,7 @@ class _Known:
     """
 
     base: str
-    place: wire.Place
+    origin: wire.Origin
     host: str
     path: str
     agent: str
@@ -115,9 +115,9 @@ class Direct:
         parts = urlsplit(base)
         tls = parts.scheme == "https"
         unsigned, agent = digest == UNSIGNED, told.get("user-agent", "")
-        place = wire.Place(parts.hostname or "", parts.port or (443 if tls else 80), tls)
+        origin = wire.Origin(parts.hostname or "", parts.port or (443 if tls else 80), tls)
         host = parts.netloc.rpartition("@")[2]
-        self._known[operation] = _Known(base, place, host, parts.path, agent, unsigned, Signer(signed[1]))
+        self._known[operation] = _Known(base, origin, host, parts.path, agent, unsigned, Signer(signed[1]))
 
     async def send(self, operation: str, params: Answer, body: Buffer | None, most: int) -> Answer | None:
         """The answer as the library gives it, with a ``Body`` that was read; None: the library has to ask.
@@ -153,14 +153,14 @@ class Direct:
         headers["user-agent"] = known.agent
         target = f"{known.path}{path}{'?' if query else ''}{query}"
         try:
-            answer = await connections.ask(known.place, wire.Asked(method, target, headers, body, most))
+            answer = await connections.send(known.origin, wire.Request(method, target, headers, body, most))
         except ssl.SSLError as error:
             raise b.SSLError(endpoint_url=known.base, error=error) from None
         except TimeoutError as error:
             raise b.ReadTimeoutError(endpoint_url=known.base, error=error) from None
         except OSError as error:
             raise b.EndpointConnectionError(endpoint_url=known.base, error=error) from None
-        except wire.BrokenAnswer as error:
+        except wire.BrokenResponse as error:
             raise b.HTTPClientError(error=error) from None
         return _answer(operation, answer, most)
 
@@ -190,7 +190,7 @@ async def _digest(body: Buffer | None) -> str:
     return await asyncio.to_thread(digest) if size > THREAD_BYTES else digest()
 
 
-def _answer(operation: str, found: wire.Answer, most: int) -> Answer | None:
+def _answer(operation: str, found: wire.Response, most: int) -> Answer | None:
     """The answer in the library's form; None for a redirection."""
     headers, status = found.headers, found.status
     if 300 <= status < 400:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connections of HTTP/1.1 whose content goes between a socket and memory without a copy (RFC 9112).
 
-For the frequent requests to a bucket, whose answers are content of an announced length, or short. A general
+For the frequent requests to a bucket, whose responses are content of an announced length, or short. A general
 client hands content on in pieces of what one receive call brings, copies each twice and joins them.
 Nothing is sent twice: whoever asks knows whether a request may be repeated.
 """
@@ -19,11 +19,11 @@ import httptools
 from typing_extensions import Buffer
 
 HEAD_BYTES: Final = 65_536
-"""Longest head of an answer."""
+"""Longest head of a response, bytes."""
 SHORT_BYTES: Final = 65_536
-"""Longest body of an answer that is no content."""
+"""Longest body of a response that is no content of an object, bytes."""
 RECEIVED_BYTES: Final = 16_384
-"""Bytes of one receive call until the place of the content is known."""
+"""Bytes of one receive call until the length of the content is known."""
 JOINED_BYTES: Final = 65_536
 """Up to so many bytes are copied behind the head, so that one packet may have both."""
 PIECE_BYTES: Final = 262_144
@@ -32,13 +32,13 @@ IDLE_SECONDS: Final = 12.0
 """A connection that nobody uses is closed after so long: services close theirs after 20 s or more."""
 
 
-class BrokenAnswer(Exception):
-    """No answer, none that is whole, or a longer one than was asked for."""
+class BrokenResponse(Exception):
+    """No response, an incomplete or malformed one, or a longer one than was asked for."""
 
 
 @dataclass(slots=True)
-class Answer:
-    """An answer.
+class Response:
+    """A response.
 
     Attributes:
         status: of HTTP.
@@ -52,8 +52,8 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A server.
+class Origin:
+    """A server (RFC 9110, section 4.3.1).
 
     Attributes:
         host: name or address.
@@ -67,15 +67,15 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Request:
     """A request.
 
     Attributes:
         method: ``GET``, ``HEAD`` or ``PUT``.
         target: path and query, encoded.
         headers: without the length of the body; names and values are printable ASCII.
-        body: content; must not change before the answer is there.
-        most: bytes of content that the answer may have; 0 if its body is short and no content.
+        body: content; must not change before the response is there.
+        most: bytes of content that the response may have; 0 if its body is short and no content.
     """
 
     method: str
@@ -85,7 +85,7 @@ class Asked:
     most: int = 0
 
 
-_NOTHING: Final = Asked("GET", "", {})
+_NOTHING: Final = Request("GET", "", {})
 
 
 class Connections:
@@ -106,34 +106,34 @@ class Connections:
         self._read = read
         self._make_context = context
         self._context: ssl.SSLContext | None = None
-        self._idle: dict[Place, deque[tuple[float, _Connection]]] = {}
+        self._idle: dict[Origin, deque[tuple[float, _Connection]]] = {}
         self._open: set[_Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def ask(self, place: Place, asked: Asked) -> Answer:
-        """The answer.
+    async def send(self, origin: Origin, request: Request) -> Response:
+        """The response to a request.
 
         Raises:
-            BrokenAnswer: none that can be used came; the request may have been carried out.
+            BrokenResponse: none that can be used came; the request may have been carried out.
             TimeoutError: nothing came or went for too long.
             OSError: no connection, `ssl.SSLError` among them.
         """
         async with self._room:
-            connection = self._take(place) or await self._connected(place)
+            connection = self._take(origin) or await self._connected(origin)
             try:
-                answer = await connection.ask(asked)
+                response = await connection.send(request)
             except BaseException:
                 connection.abort()
                 raise
             if connection.reusable and not self._closed:
-                self._put_back(place, connection)
+                self._put_back(origin, connection)
             else:
                 connection.abort()
-            return answer
+            return response
 
-    def _take(self, place: Place) -> _Connection | None:
-        idle = self._idle.get(place)
+    def _take(self, origin: Origin) -> _Connection | None:
+        idle = self._idle.get(origin)
         now = asyncio.get_running_loop().time()
         while idle:
             since, connection = idle.pop()
@@ -142,25 +142,25 @@ class Connections:
             connection.abort()
         return None
 
-    async def _connected(self, place: Place) -> _Connection:
+    async def _connected(self, origin: Origin) -> _Connection:
         if self._closed:
             raise ConnectionError("the storage is closed")
-        if place.tls and self._context is None:
+        if origin.tls and self._context is None:
             self._context = await self._make_context()
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._connect):
             _, connection = await loop.create_connection(
                 lambda: _Connection(self._read, self._open),
-                place.host,
-                place.port,
-                ssl=self._context if place.tls else None,
-                server_hostname=place.host if place.tls else None,
+                origin.host,
+                origin.port,
+                ssl=self._context if origin.tls else None,
+                server_hostname=origin.host if origin.tls else None,
             )
         return connection
 
-    def _put_back(self, place: Place, connection: _Connection) -> None:
+    def _put_back(self, origin: Origin, connection: _Connection) -> None:
         loop = asyncio.get_running_loop()
-        self._idle.setdefault(place, deque()).append((loop.time(), connection))
+        self._idle.setdefault(origin, deque()).append((loop.time(), connection))
         if self._sweep is None:
             self._sweep = loop.call_later(IDLE_SECONDS, self._close_idle)
 
@@ -211,10 +211,10 @@ class _Connection(asyncio.BufferedProtocol):
         self._seen = (0, 0)
         self._begin(_NOTHING)
 
-    def _begin(self, asked: Asked) -> None:
-        self._asked = asked
+    def _begin(self, request: Request) -> None:
+        self._request = request
         self._parser = httptools.HttpResponseParser(self)
-        self._answer = Answer()
+        self._response = Response()
         self._head = 0
         self._content: memoryview | None = None
         self._filled = 0
@@ -228,37 +228,34 @@ class _Connection(asyncio.BufferedProtocol):
         """True if another request may be sent."""
         return self._alive and self._keeps and self._waiter is None
 
-    async def ask(self, asked: Asked) -> Answer:
-        """See `Connections.ask`."""
+    async def send(self, request: Request) -> Response:
+        """See `Connections.send`."""
         assert self._transport is not None
-        self._begin(asked)
+        self._begin(request)
         self._waiter = self._loop.create_future()
         try:
-            self._send(self._transport, asked)
+            self._write(self._transport, request)
             self._seen = (self._progress, self._transport.get_write_buffer_size())
-            self._timer = self._loop.call_later(self._read, self._look)
+            self._timer = self._loop.call_later(self._read, self._check_progress)
             await self._waiter
             # A service that refuses may not have read it all; it is not to read on.
             sent = self._unsent is None and self._transport.get_write_buffer_size() == 0
             self._keeps = self._keeps and sent
-            return self._answer
+            return self._response
         finally:
             self._waiter = self._content = self._unsent = None
-            self._asked, self._answer, self._short = (
-                _NOTHING,
-                Answer(),
-                [],
-            )  # their content is not ours to keep
+            # An idle connection keeps no content in memory.
+            self._request, self._response, self._short = _NOTHING, Response(), []
             if self._timer is not None:
                 self._timer.cancel()
 
-    def _send(self, transport: asyncio.Transport, asked: Asked) -> None:
-        lines = [f"{asked.method} {asked.target} HTTP/1.1\r\n"]
-        lines += [f"{name}: {value}\r\n" for name, value in asked.headers.items()]
-        if asked.body is None:
+    def _write(self, transport: asyncio.Transport, request: Request) -> None:
+        lines = [f"{request.method} {request.target} HTTP/1.1\r\n"]
+        lines += [f"{name}: {value}\r\n" for name, value in request.headers.items()]
+        if request.body is None:
             transport.write(f"{''.join(lines)}\r\n".encode("latin-1"))
             return
-        body = memoryview(asked.body).cast("B")
+        body = memoryview(request.body).cast("B")
         head = f"{''.join(lines)}content-length: {len(body)}\r\n\r\n".encode("latin-1")
         if len(body) <= JOINED_BYTES:
             transport.write(head + body)
@@ -279,15 +276,15 @@ class _Connection(asyncio.BufferedProtocol):
             self._progress += 1
             transport.write(piece)
 
-    def _look(self) -> None:
-        """End a request in which nothing has moved since the last look."""
+    def _check_progress(self) -> None:
+        """End a request in which no byte has moved in either direction for `read` seconds."""
         assert self._transport is not None
         now = (self._progress, self._transport.get_write_buffer_size())
         if now == self._seen:
-            self._fail(TimeoutError(f"no answer within {self._read:g} s"))
+            self._fail(TimeoutError(f"no response within {self._read:g} s"))
             return
         self._seen = now
-        self._timer = self._loop.call_later(self._read, self._look)
+        self._timer = self._loop.call_later(self._read, self._check_progress)
 
     def abort(self) -> None:
         """Close it at once."""
@@ -315,7 +312,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._send_on()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        """The place of the content, else a buffer for what comes before it."""
+        """The memory of the content, else a buffer for what comes before it."""
         return self._received if self._content is None else self._content[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -335,12 +332,12 @@ class _Connection(asyncio.BufferedProtocol):
             self._parser.feed_data(self._received[:nbytes])
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
-            self._fail(cause if isinstance(cause, BrokenAnswer) else BrokenAnswer(str(error)))
+            self._fail(cause if isinstance(cause, BrokenResponse) else BrokenResponse(str(error)))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(BrokenAnswer(f"an answer that is none: {error}"))
+            self._fail(BrokenResponse(f"malformed response: {error}"))
         else:
-            if not self._answer.status and self._head > HEAD_BYTES:
-                self._fail(BrokenAnswer(f"a head of more than {HEAD_BYTES} bytes"))
+            if not self._response.status and self._head > HEAD_BYTES:
+                self._fail(BrokenResponse(f"a head of more than {HEAD_BYTES} bytes"))
 
     def eof_received(self) -> bool:
         """The other side sends no more."""
@@ -361,42 +358,42 @@ class _Connection(asyncio.BufferedProtocol):
         elif isinstance(exc, OSError):
             self._fail(exc)
         else:
-            self._fail(BrokenAnswer("the connection ended before the answer did"))
+            self._fail(BrokenResponse("the connection ended before the response did"))
 
     # -- httptools -----------------------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer, which counts for nothing."""
-        if not self._answer.status:
-            self._answer.headers[name.decode("latin-1").lower()] = value.decode("utf-8", "replace")
+        if not self._response.status:
+            self._response.headers[name.decode("latin-1").lower()] = value.decode("utf-8", "replace")
 
     def on_headers_complete(self) -> None:
-        """The head is there: its end is known, or it is that of an interim answer (RFC 9110, 15.2)."""
+        """The head is there: its end is known, or it is that of an interim response (RFC 9110, 15.2)."""
         status = self._parser.get_status_code()
         if self._complete:
-            raise BrokenAnswer("a second answer")
+            raise BrokenResponse("a second response")
         if status < 200:
-            self._answer.headers.clear()
+            self._response.headers.clear()
             return
-        answer = self._answer
-        answer.status = status
+        response = self._response
+        response.status = status
         self._keeps = self._parser.should_keep_alive()
-        length = answer.headers.get("content-length", "")
-        if self._asked.method == "HEAD" or status in {204, 304}:
+        length = response.headers.get("content-length", "")
+        if self._request.method == "HEAD" or status in {204, 304}:
             self._done()
-        elif "transfer-encoding" in answer.headers:
-            if self._asked.most and status < 300:
-                raise BrokenAnswer("content without an announced length")
+        elif "transfer-encoding" in response.headers:
+            if self._request.most and status < 300:
+                raise BrokenResponse("content without an announced length")
         elif not length:
             self._until_end = True
-        elif self._asked.most and status < 300:
+        elif self._request.most and status < 300:
             self._expect(int(length) if length.isdecimal() else -1)
 
     def _expect(self, length: int) -> None:
-        if not 0 <= length <= self._asked.most:
-            raise BrokenAnswer(f"{length} bytes come where {self._asked.most} were asked for")
-        self._answer.body = memoryview(bytearray(length))
-        self._content = self._answer.body if length else None
+        if not 0 <= length <= self._request.most:
+            raise BrokenResponse(f"{length} bytes come where {self._request.most} were asked for")
+        self._response.body = memoryview(bytearray(length))
+        self._content = self._response.body if length else None
 
     def on_body(self, data: bytes) -> None:
         """Bytes of the body that came together with its head, or of a short one."""
@@ -408,12 +405,12 @@ class _Connection(asyncio.BufferedProtocol):
             return
         self._short_bytes += len(data)
         if self._complete or self._short_bytes > SHORT_BYTES:
-            raise BrokenAnswer(f"an answer of more than {SHORT_BYTES} bytes, or one that goes on")
+            raise BrokenResponse(f"a response of more than {SHORT_BYTES} bytes, or one that goes on")
         self._short.append(data)
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
-        if self._answer.status and not self._complete:
+        """The response is complete."""
+        if self._response.status and not self._complete:
             self._done()
 
     # -- ends ----------------------------------------------------------------------------------------------
@@ -421,7 +418,7 @@ class _Connection(asyncio.BufferedProtocol):
     def _done(self) -> None:
         self._complete = True
         if self._short:
-            self._answer.body = b"".join(self._short)
+            self._response.body = b"".join(self._short)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -432,4 +429,4 @@ class _Connection(asyncio.BufferedProtocol):
         self.abort()
 
 
-__all__ = ["Answer", "Asked", "BrokenAnswer", "Connections", "Place"]
+__all__ = ["BrokenResponse", "Connections", "Origin", "Request", "Response"]
