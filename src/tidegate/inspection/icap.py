@@ -22,8 +22,8 @@ from urllib.parse import quote
 
 from tidegate.contracts.inspection import InspectedAct, Read
 from tidegate.inspection.clamd import Turn
+from tidegate.inspection.connection import Connection, open_connection
 from tidegate.inspection.factory import IcapOptions
-from tidegate.inspection.lines import Line, opened
 from tidegate.inspection.policies import Result, Scan
 from tidegate.inspection.sockets import CHUNK, why
 
@@ -109,10 +109,10 @@ class IcapClient:
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._abilities: Abilities | None = None
 
-    async def _line(self) -> Line:
+    async def _connection(self) -> Connection:
         if self._secure and self._context is None:
             self._context = await asyncio.to_thread(client_context, self._options.ca_file)
-        return await opened(self._where, self._context)
+        return await open_connection(self._where, self._context)
 
     async def abilities(self) -> Abilities:
         """The abilities of the service; asked for if they are not known or too old.
@@ -125,9 +125,9 @@ class IcapClient:
             return known
         try:
             async with asyncio.timeout(OPTIONS_SECONDS):
-                with await self._line() as line:
-                    await line.send(self._request("OPTIONS", {"Encapsulated": "null-body=0"}))
-                    answer = await _Answer(line).head()
+                with await self._connection() as connection:
+                    await connection.send(self._request("OPTIONS", {"Encapsulated": "null-body=0"}))
+                    answer = await _Answer(connection).head()
         except TimeoutError:
             raise IcapFailed(f"no answer in {OPTIONS_SECONDS:g} s") from None
         except OSError as error:
@@ -160,8 +160,8 @@ class IcapClient:
                 return Scan(Result.CLEAN)  # c-icap gives back what it cannot look at
             preview = (await self.abilities()).preview
             async with AsyncExitStack() as turns:
-                with await self._line() as line:
-                    exchange = _Exchange(line, read, self._options.max_size, turn, turns)
+                with await self._connection() as connection:
+                    exchange = _Exchange(connection, read, self._options.max_size, turn, turns)
                     return await exchange.run(self._question(act, preview), preview)
         except OSError as error:
             return Scan(Result.DOWN, why(error))
@@ -200,14 +200,14 @@ class _Exchange:
     """One question and its answer on one connection."""
 
     def __init__(
-        self, line: Line, read: Read, max_size: int, turn: Turn | None, turns: AsyncExitStack
+        self, connection: Connection, read: Read, max_size: int, turn: Turn | None, turns: AsyncExitStack
     ) -> None:
-        self._line = line
+        self._connection = connection
         self._read = read
         self._max_size = max_size
         self._turn = turn
         self._turns = turns
-        self._answer = _Answer(line)
+        self._answer = _Answer(connection)
         self._sent = 0
 
     async def run(self, question: bytes, preview: int | None) -> Scan:
@@ -232,7 +232,7 @@ class _Exchange:
                 return Scan(Result.TOO_LARGE, f"larger than {self._max_size} bytes")
             if not piece:
                 await self._await_turn()
-            if self._line.answered():
+            if self._connection.answered():
                 return await self._early()
             if not await self._send(_chunk(piece) if piece else b"0\r\n\r\n"):
                 return await self._early()
@@ -258,7 +258,7 @@ class _Exchange:
     async def _send(self, data: bytes) -> bool:
         """False if the server does not take it any more; it may have said why."""
         try:
-            await self._line.send(data)
+            await self._connection.send(data)
         except OSError:
             return False
         return True
@@ -310,8 +310,8 @@ def found_in(head: Head) -> str:
 class _Answer:
     """Reads heads of answers, one after the other."""
 
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._buffer = b""
 
     async def head(self) -> Head:
@@ -324,7 +324,7 @@ class _Answer:
             if len(self._buffer) > MAX_HEAD:
                 raise IcapFailed(f"the headers of its answer are longer than {MAX_HEAD} bytes")
             try:
-                piece = await self._line.receive(8192)
+                piece = await self._connection.receive(8192)
             except OSError as error:
                 raise IcapFailed(why(error)) from None
             if not piece:

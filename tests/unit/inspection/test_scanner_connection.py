@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from tests.support.certificates import certificate
 
+from tidegate.inspection.connection import Connection, open_connection
 from tidegate.inspection.icap import client_context
-from tidegate.inspection.lines import Line, opened
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 SIZE = 3_000_000
 
 
 @contextlib.asynccontextmanager
-async def line(directory: Path, talk: Talk, trusted: bool = True) -> AsyncIterator[Line]:
+async def connected(directory: Path, talk: Talk, trusted: bool = True) -> AsyncIterator[Connection]:
     pem = certificate(directory, "icap")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, pem.with_name("key.pem"))
@@ -39,7 +39,7 @@ async def line(directory: Path, talk: Talk, trusted: bool = True) -> AsyncIterat
     try:
         async with asyncio.timeout(20):
             where = ("127.0.0.1", server.sockets[0].getsockname()[1])
-            with await opened(where, client_context(str(pem) if trusted else "")) as made:
+            with await open_connection(where, client_context(str(pem) if trusted else "")) as made:
                 yield made
             await over.wait()
     finally:
@@ -56,7 +56,7 @@ async def test_all_that_is_sent_arrives_and_the_end_is_told(tmp_path: Path) -> N
         writer.write(got[0][::-1])
         await writer.drain()
 
-    async with line(tmp_path, talk) as made:
+    async with connected(tmp_path, talk) as made:
         await made.send(data)
         back = b""
         while piece := await made.receive(10_000):
@@ -76,7 +76,7 @@ async def test_only_an_answer_is_an_answer(tmp_path: Path) -> None:
         await writer.drain()
         await reader.read()
 
-    async with line(tmp_path, talk) as made:
+    async with connected(tmp_path, talk) as made:
         await made.send(b"x")
         assert await made.receive(100) == b"ready"  # the tickets of TLS 1.3 have come before it
         assert not made.answered()
@@ -93,7 +93,7 @@ async def test_a_connection_that_is_cut_is_no_end(tmp_path: Path) -> None:
         await reader.readexactly(1)
         writer.transport.abort()
 
-    async with line(tmp_path, talk) as made:
+    async with connected(tmp_path, talk) as made:
         await made.send(b"x")
         with pytest.raises(OSError):
             await made.receive(100)
@@ -105,7 +105,7 @@ async def test_a_certificate_of_nobody_that_is_trusted_is_refused(tmp_path: Path
         raise AssertionError("nobody gets so far")
 
     with pytest.raises(ssl.SSLCertVerificationError):
-        async with line(tmp_path, talk, trusted=False):
+        async with connected(tmp_path, talk, trusted=False):
             pass
     with pytest.raises(OSError):
         client_context(str(tmp_path / "absent"))

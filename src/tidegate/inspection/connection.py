@@ -15,11 +15,11 @@ from typing import Final
 from tidegate.inspection.sockets import connect, has_answered
 
 RECEIVE: Final = 64 * 1024
-"""Bytes of a socket that are read at once."""
+"""Bytes of one read of a socket."""
 
 
-class Line:
-    """A connection. Life: made by `opened`, used, `close`; a context manager closes it."""
+class Connection:
+    """A connection in the clear. Life: made by `open_connection`, used, `close`; also a context manager."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -49,15 +49,15 @@ class Line:
         """End it. Safe to call twice."""
         self._sock.close()
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-class SecureLine(Line):
-    """One by TLS, over the same socket.
+class TlsConnection(Connection):
+    """A connection by TLS.
 
     Args:
         sock: connected.
@@ -92,12 +92,12 @@ class SecureLine(Line):
                 return
 
     async def send(self, data: bytes) -> None:
-        """As `Line.send`."""
+        """As `Connection.send`."""
         self._tls.write(data)
         await self._flush()
 
     async def receive(self, size: int) -> bytes:
-        """As `Line.receive`; an end without the notice of TLS counts as a broken connection."""
+        """As `Connection.receive`; an end without the notice of TLS counts as a broken connection."""
         if self._ahead:
             data, self._ahead = self._ahead[:size], self._ahead[size:]
             return data
@@ -110,7 +110,7 @@ class SecureLine(Line):
                 await self._fill()
 
     def answered(self) -> bool:
-        """As `Line.answered`; tickets and other parts of TLS are no answer."""
+        """As `Connection.answered`; tickets and other parts of TLS are no answer."""
         if self._ahead:
             return True
         try:
@@ -141,19 +141,19 @@ class SecureLine(Line):
             await self._loop.sock_sendall(self._sock, out)
 
 
-async def opened(where: tuple[str, int], context: ssl.SSLContext | None) -> Line:
-    """A connection to a host and port, by TLS if there is a context.
+async def open_connection(where: tuple[str, int], context: ssl.SSLContext | None) -> Connection:
+    """Connect to a host and port, by TLS if there is a context.
 
     Raises:
         OSError: there is none, or the certificate is not that of the host.
     """
     sock = await connect(where)
     if context is None:
-        return Line(sock)
+        return Connection(sock)
     try:
-        line = SecureLine(sock, context, where[0])
-        await line.handshake()
+        connection = TlsConnection(sock, context, where[0])
+        await connection.handshake()
     except BaseException:
         sock.close()
         raise
-    return line
+    return connection
