@@ -180,8 +180,8 @@ class EventCounts:
         if self.recent is not None:
             self.recent.finished(event)
 
-    def looked(self, operation: str, storage: str, seconds: float, number: int) -> None:
-        """Count looks at storage, which have no events: one that was timed, for so many."""
+    def timed(self, operation: str, storage: str, seconds: float, number: int) -> None:
+        """Count calls that have no event: one that was timed stands for `number` of them."""
         key = operation, self._storages.of(storage)
         histogram = self.operations.get(key)
         if histogram is None:

@@ -92,9 +92,9 @@ def session_kind(measures: Measures | None) -> MakeSession:
     """The sessions of users: timed where somebody counts."""
     if measures is None:
         return Session
-    from tidegate.vfs.watched import Watch
+    from tidegate.vfs.timed import TimedSessions
 
-    return Watch(measures.events.looked).session
+    return TimedSessions(measures.events.timed).session
 
 
 def write_locks(loaded: Loaded, live: Live) -> LockTable:

@@ -59,7 +59,7 @@ class VfsSessions:
         lease: this server's marks, if several servers may use the store.
         locks: write locks; None for those of this object alone.
         properties: keeps dead properties; None for nobody.
-        session: makes each session; `tidegate.vfs.watched` has one that is timed.
+        session: makes each session; `tidegate.vfs.timed` has one that is timed.
 
     Attributes:
         tracker: live usage.

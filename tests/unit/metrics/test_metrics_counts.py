@@ -114,8 +114,8 @@ def test_transfers_are_counted_by_what_became_of_them(measures: Measures) -> Non
 
 def test_a_look_that_was_timed_stands_for_others(measures: Measures) -> None:
     families = Families(measures)
-    measures.events.looked("stat", "local", 0.002, 64)
-    measures.events.looked("stat", "local", -1.0, 64)
+    measures.events.timed("stat", "local", 0.002, 64)
+    measures.events.timed("stat", "local", -1.0, 64)
     measures.events.handle_nowait(
         kinds.Operated(origin=ORIGIN, action=Action.RENAME, storage="local", elapsed=0.1)
     )

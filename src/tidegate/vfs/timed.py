@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sessions whose looks at storage are timed, where somebody counts: listings, and a share of `stat`.
+"""Sessions that time what has no event, for metrics: listings, and a share of `stat`.
 
 A `stat` of a local file takes some 30 microseconds. Reading the clock twice and counting would be 2 %
 of it, so one in `SHARE` is timed, chosen at random, and stands for so many.
@@ -19,52 +19,52 @@ from tidegate.vfs.session import Session
 from tidegate.vfs.usage.tracker import FolderUsage
 
 SHARE: Final = 64
-"""Of so many `stat` one is timed."""
+"""One `stat` of so many is timed."""
 
-Looked = Callable[[str, str, float, int], object]
-"""Told of a look: the operation, the kind of storage, seconds, and for how many it stands."""
+OnTimed = Callable[[str, str, float, int], object]
+"""Arguments: operation, kind of storage, seconds, and the number of calls that it stands for."""
 
 
 _STAT: Final = Session.stat
-"""Found at once: `super` takes half as long as all that is added here."""
+"""Bound once: `super()` costs half as much as all that is added here."""
 
 
-class Watch:
+class TimedSessions:
     """Makes sessions of one server.
 
     Args:
-        looked: told of looks that worked, or found that there is nothing.
+        on_timed: called with each timed call that succeeded, or found that there is nothing.
     """
 
-    __slots__ = ("left", "looked")
+    __slots__ = ("left", "on_timed")
 
-    def __init__(self, looked: Looked) -> None:
-        self.looked = looked
+    def __init__(self, on_timed: OnTimed) -> None:
+        self.on_timed = on_timed
         self.left = SHARE
 
     def session(self, context: Context, start_directory: VPath, folders: list[FolderUsage]) -> Session:
-        """A session that is watched."""
-        return WatchedSession(context, start_directory, folders, self)
+        """A session that is timed."""
+        return TimedSession(context, start_directory, folders, self)
 
 
-class WatchedSession(Session):
-    """A session whose looks are timed; see `Watch`."""
+class TimedSession(Session):
+    """A session whose listings and `stat` are timed; see `TimedSessions`."""
 
-    __slots__ = ("_watch",)
+    __slots__ = ("_timing",)
 
     def __init__(
-        self, context: Context, start_directory: VPath, folders: list[FolderUsage], watch: Watch
+        self, context: Context, start_directory: VPath, folders: list[FolderUsage], timing: TimedSessions
     ) -> None:
         super().__init__(context, start_directory, folders)
-        self._watch = watch
+        self._timing = timing
 
     def stat(self, path: VPath, *, follow: bool = True) -> Coroutine[Any, Any, Entry]:
         """As `Session.stat`."""
-        watch = self._watch
-        if watch.left:
-            watch.left -= 1
+        timing = self._timing
+        if timing.left:
+            timing.left -= 1
             return _STAT(self, path, follow=follow)
-        watch.left = randbelow(2 * SHARE - 1)
+        timing.left = randbelow(2 * SHARE - 1)
         return self._timed(_STAT(self, path, follow=follow), path)
 
     async def _timed(self, looking: Coroutine[Any, Any, Entry], path: VPath) -> Entry:
@@ -81,7 +81,7 @@ class WatchedSession(Session):
                 self._tell("stat", path, monotonic() - began, SHARE)
 
     async def list(self, path: VPath) -> AsyncIterator[list[Entry]]:
-        """As `Session.list`. Timed is the reading alone, not what the client takes in between."""
+        """As `Session.list`. The time of the client between batches is left out."""
         batches = super().list(path)
         took, began = 0.0, monotonic()
         try:
@@ -97,4 +97,4 @@ class WatchedSession(Session):
             await batches.aclose()  # type: ignore[attr-defined]  # a generator
 
     def _tell(self, operation: str, path: VPath, seconds: float, weight: int) -> None:
-        self._watch.looked(operation, self._context.table.kind_of(path), seconds, weight)
+        self._timing.on_timed(operation, self._context.table.kind_of(path), seconds, weight)

@@ -10,32 +10,32 @@ from tests.support.vfs_world import vfs_world
 
 from tidegate.errors import NotFound
 from tidegate.model import VPath
-from tidegate.vfs import watched
+from tidegate.vfs import timed
 
 TOLD = tuple[str, str, float, int]
 
 
 async def test_a_share_of_stats_is_timed_and_stands_for_all(tmp_path: Path) -> None:
     told: list[TOLD] = []
-    watch = watched.Watch(lambda *what: told.append(what))
+    sessions = timed.TimedSessions(lambda *what: told.append(what))
     async with vfs_world(tmp_path) as world:
-        world.vfs._session = watch.session
+        world.vfs._session = sessions.session
         session = await world.login(world.account())
         (world.home() / "f").write_bytes(b"x" * 9)
-        for _ in range(watched.SHARE * 50):
+        for _ in range(timed.SHARE * 50):
             assert (await session.stat(VPath("/f"))).size == 9
     assert {one[:2] for one in told} == {("stat", "local")}
     assert all(0 < one[2] < 5 for one in told)
     assert 25 <= len(told) <= 100, "about 50; less than a half or twice as many would be a fault"
-    assert {one[3] for one in told} == {watched.SHARE}
+    assert {one[3] for one in told} == {timed.SHARE}
 
 
 async def test_what_is_not_there_is_an_answer_too(tmp_path: Path) -> None:
     told: list[TOLD] = []
-    watch = watched.Watch(lambda *what: told.append(what))
-    watch.left = 0  # the next one is timed
+    sessions = timed.TimedSessions(lambda *what: told.append(what))
+    sessions.left = 0  # the next one is timed
     async with vfs_world(tmp_path) as world:
-        world.vfs._session = watch.session
+        world.vfs._session = sessions.session
         session = await world.login(world.account())
         with pytest.raises(NotFound):
             await session.stat(VPath("/none"))
@@ -46,16 +46,16 @@ async def test_what_is_not_there_is_an_answer_too(tmp_path: Path) -> None:
 
 async def test_each_listing_is_timed_without_what_the_reader_does(tmp_path: Path) -> None:
     told: list[TOLD] = []
-    watch = watched.Watch(lambda *what: told.append(what))
+    sessions = timed.TimedSessions(lambda *what: told.append(what))
     clock = Clock()
     async with vfs_world(tmp_path) as world:
-        world.vfs._session = watch.session
+        world.vfs._session = sessions.session
         session = await world.login(world.account())
         for number in range(300):
             (world.home() / f"f{number}").touch()
         names = []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(watched, "monotonic", clock)
+            patch.setattr(timed, "monotonic", clock)
             async for batch in session.list(VPath("/")):
                 names += [entry.name for entry in batch]
                 clock.now += 1_000  # the client takes its time
