@@ -89,7 +89,7 @@ def test_each_refusal_is_counted_by_its_rule(server: Running) -> None:
 async def test_processor_time_before_the_login_is_that_of_strangers(server: Running) -> None:
     ports = server.ports  # type: ignore[attr-defined]
     person = server.account()
-    name = "tidegate_strangers_cpu_seconds_total"
+    name = "tidegate_unauthenticated_cpu_seconds_total"
 
     async def spent() -> float:
         return await asyncio.to_thread(metric, server, name)

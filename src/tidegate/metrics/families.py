@@ -188,7 +188,7 @@ def _state(gauges: Gauges) -> Iterator[Metric]:
     ):
         yield _family(name, text, "gauge", rows("door", values))
     yield _counter(
-        "tidegate_strangers_cpu_seconds_total",
+        "tidegate_unauthenticated_cpu_seconds_total",
         "Processor time of the event loop for clients that had not logged in.",
         [({}, gauges.strangers, None)],
     )
