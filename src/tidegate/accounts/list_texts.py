@@ -104,12 +104,12 @@ def date_of(milliseconds: int) -> str:
 
 def write_csv(entries: Iterable[ListEntry]) -> Iterator[str]:
     """The lines of the CSV form, the heading first; bans are left out. No cell is a formula."""
-    from tidegate.model.spreadsheet import kept_cell  # no server needs it to start
+    from tidegate.model.spreadsheet import escape_cell  # no server needs it to start
 
     out = io.StringIO()
     writer = csv.writer(out)
     for row in (COLUMNS, *(row_of(entry) for entry in entries if entry.type != ListKind.BAN)):
-        writer.writerow([kept_cell(text) for text in row])
+        writer.writerow([escape_cell(text) for text in row])
         yield out.getvalue()
         out.seek(0)
         out.truncate()
@@ -121,7 +121,7 @@ def read_csv(text: str) -> ReadList:
     Raises:
         BadRecords: with every wrong line.
     """
-    from tidegate.model.spreadsheet import plain_cell
+    from tidegate.model.spreadsheet import unescape_cell
 
     rows = csv.reader(io.StringIO(text))
     head = tuple(name.strip().lower() for name in next(rows, []))
@@ -137,7 +137,7 @@ def read_csv(text: str) -> ReadList:
                     yield BadRecord(f"line {rows.line_num}", f"{len(COLUMNS)} columns are needed")
                     continue
                 try:
-                    yield rows.line_num, document_of(tuple(plain_cell(text.strip()) for text in row))
+                    yield rows.line_num, document_of(tuple(unescape_cell(text.strip()) for text in row))
                 except (BadRecord, InvalidArgument) as error:
                     yield BadRecord(f"line {rows.line_num}", str(error))
         except csv.Error as error:

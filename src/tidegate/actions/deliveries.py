@@ -88,7 +88,7 @@ class _Job:
 
     @property
     def row(self) -> Delivery:
-        """Its row, made when it is needed: what works at once has none, and making one costs as much."""
+        """Its row, made when it is first asked for: a delivery that works at once needs none."""
         if self._row is None:
             self._row = _row_of(self.rule, self.facts, self.created_at)
         return self._row

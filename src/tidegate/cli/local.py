@@ -405,7 +405,7 @@ class LocalTarget:
 
     @property
     def log(self) -> Log:
-        """Nothing: a log is no record.
+        """See `Target`; `tidegate logs` reads the file of this host itself.
 
         Raises:
             InvalidArgument: always.

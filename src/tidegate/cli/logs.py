@@ -253,8 +253,8 @@ def _say(line: LogLine, *, as_written: bool) -> None:
     if as_written:
         text = line.raw
     else:
-        from tidegate.web.log_sentences import told
+        from tidegate.web.log_sentences import line_text
 
-        text = told(line)
+        text = line_text(line)
     shown = visible(text.replace("\n", "\\n"))
     sys.stdout.write(f"{shown.encode('utf-8', 'backslashreplace').decode()}\n")

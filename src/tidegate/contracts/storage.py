@@ -543,8 +543,8 @@ class NotExchanged(StorageFailed):
 class ReplacesTrees(Protocol):
     """A backend MAY have this beside `Backend`: a tree takes the place of another one when it is complete.
 
-    A hidden key is in the directory of a key. Nobody lists it, and nobody else can name it. What has it is
-    used by all operations of the backend as what has any other key, until `leave_beside`.
+    A hidden key is in the directory of the key that it was made for, is in no listing, and cannot be named by
+    clients. Until `leave_beside` all operations of the backend take it as they take any other key.
     """
 
     async def beside(self, key: Key, *, moves: bool) -> Key:
@@ -560,18 +560,17 @@ class ReplacesTrees(Protocol):
         ...
 
     async def exchange(self, hidden: Key, key: Key) -> Key:
-        """Give what has the hidden key and what has the other one each other's.
+        """Exchange the trees at the two keys.
 
-        Storage that has no such step does it in several, of which a failure takes back what was done.
+        Storage that cannot do this in one step does it in several, and takes them back if one fails.
 
         Returns:
-            the hidden key that the old one has now.
+            the hidden key at which the old tree is now.
 
         Raises:
             NotFound: one of them is not there; nothing happened.
             NotExchanged: nothing happened.
-            StorageFailed: it is not known what happened, or half of it did; the old one is kept, and put back
-                later.
+            StorageFailed: it is unknown if it happened, or half of it did; the old tree is put back later.
         """
         ...
 

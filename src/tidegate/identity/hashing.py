@@ -86,7 +86,7 @@ class _Line:
         self._queue: deque[asyncio.Future[None]] = deque()
 
     async def begin(self, spares: Callable[[], bool]) -> None:
-        """Wait for a thread, in order; `end` has to follow. While `spares` says so there are fewer."""
+        """Wait for a thread, in order; `end` has to follow. While `spares()` is true one thread works."""
         if self._queue or self._running >= (SPARING_WORKERS if spares() else self._workers):
             place = asyncio.get_running_loop().create_future()
             self._queue.append(place)
@@ -109,7 +109,7 @@ class _Line:
         self._queue.clear()
 
     def end(self, spares: Callable[[], bool]) -> None:
-        """A thread is free: give it, and others that may be used again, to those who wait."""
+        """Give back a thread; those who wait get as many as may work now."""
         self._running -= 1
         most = SPARING_WORKERS if self._queue and spares() else self._workers
         while self._queue and self._running < most:

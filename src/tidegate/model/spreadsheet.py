@@ -14,13 +14,13 @@ def cell(text: str) -> str:
     return f"'{text}" if text.lstrip(" ").startswith(FORMULAS) else text
 
 
-def kept_cell(text: str) -> str:
-    """As `cell`, for tables that are read back: `plain_cell` gives the same text again."""
+def escape_cell(text: str) -> str:
+    """As `cell`, but reversible: `unescape_cell` gives the same text again."""
     return f"'{text}" if _quoted_formula(text) else text
 
 
-def plain_cell(text: str) -> str:
-    """The text of which `kept_cell` made this one; one that it did not make stays as it is."""
+def unescape_cell(text: str) -> str:
+    """The text that `escape_cell` was given; a text that it cannot have made stays as it is."""
     return text[1:] if text.startswith("'") and _quoted_formula(text[1:]) else text
 
 

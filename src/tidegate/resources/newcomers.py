@@ -228,7 +228,7 @@ class Newcomers:
 
     @property
     def spares(self) -> bool:
-        """`held_back` as it is now: whoever works for strangers elsewhere takes as little as it can."""
+        """`held_back`, brought up to date; for threads that work for strangers, which then use one core."""
         self._earn(self._clock() - self._spent)
         return self.held_back
 

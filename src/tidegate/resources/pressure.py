@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pressure on the processors of this host, of the kernel's own account (PSI, Linux 4.20 and later).
+"""CPU pressure of this host by the kernel's pressure stall information (PSI, Linux 4.20 and later).
 
-``/proc/pressure/cpu`` has the microseconds in which at least one process was ready and had no processor.
+``/proc/pressure/cpu`` has the microseconds in which at least one process was ready and waited for a CPU.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Final
 
 PATH: Final = "/proc/pressure/cpu"
 LOOK_SECONDS: Final = 0.05
-"""An answer is so old at most; a look costs some 10 µs."""
+"""Greatest age of an answer; reading the file costs some 10 µs."""
 CROWDED: Final = 0.2
-"""The share of the time in which somebody waited, from which on the host is crowded."""
+"""Share of the time with a waiting process from which the host counts as crowded."""
 
 
 class Pressure:
-    """Looks at the account now and then. Where there is none, the host is never crowded.
+    """Reads the file at most every `LOOK_SECONDS`. Without PSI the host never counts as crowded.
 
     Args:
-        path: of the account.
-        wall: seconds that do not go backwards.
+        path: of the PSI file.
+        wall: monotonic clock, seconds.
     """
 
     def __init__(self, path: str = PATH, wall: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +34,7 @@ class Pressure:
         self._crowded = False
 
     def __call__(self) -> bool:
-        """True if, between the last two looks, processes waited for a processor for `CROWDED` of the time."""
+        """True if processes waited for a CPU in at least `CROWDED` of the time between the last two reads."""
         now = self._wall()
         passed = now - self._looked
         if passed >= LOOK_SECONDS:
@@ -44,7 +44,7 @@ class Pressure:
         return self._crowded
 
     def _read(self) -> int:
-        """Microseconds; -1 if they are not told."""
+        """Microseconds since the start of the host; -1 if there is no PSI."""
         try:
             file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             try:

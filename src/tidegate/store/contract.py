@@ -482,7 +482,7 @@ class Provider(Protocol):
         ...
 
     async def list_state(self) -> str:
-        """A text that every change of an entry changes, by one small question; empty if that is not known."""
+        """A version of all lists, by one query: each change of an entry changes it; empty if unknown."""
         ...
 
     async def add_list_entry(self, entry: ListEntry) -> ListEntry:

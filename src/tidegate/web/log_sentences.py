@@ -79,8 +79,8 @@ def path_of(line: LogLine) -> str:
     return line.text("virtual_path")
 
 
-def told(line: LogLine) -> str:
-    """A line as one for people: time (UTC), level, who from where, the sentence, and the connection."""
+def line_text(line: LogLine) -> str:
+    """A log line as text: time (UTC), level, account and address, sentence, connection."""
     what, rest = sentence(line)
     who = line.text("username") or line.text("admin") or line.text("remote_user").removeprefix("-")
     place = line.address or line.text("remote_ip")

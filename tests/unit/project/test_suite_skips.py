@@ -38,7 +38,8 @@ REASONS = {
     "network namespaces are not allowed here",
     "no MySQL is unpacked here (.ci/run takes it from Debian's unstable)",
 }
-"""Of the system that the tests run on; none is a program that could be installed."""
+"""Of the system that the tests run on. None is a program that could be installed, but for MySQL, of which
+Debian's stable release has no package."""
 
 
 def test_every_skip_is_by_the_helper_or_listed() -> None:

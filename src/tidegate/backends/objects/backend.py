@@ -60,7 +60,7 @@ from tidegate.errors import (
 from tidegate.model import Attrs, Entry, Space
 
 STALE_TREE_SECONDS = 86_400
-"""Age from which a hidden tree that another server may work on does not keep its directory."""
+"""Seconds after which a hidden tree of another server no longer keeps its directory from being removed."""
 
 
 class ObjectBackend:

@@ -36,7 +36,7 @@ from typing_extensions import Buffer
 from tidegate.errors import StorageFailed
 
 Content = bytes | memoryview
-"""Bytes of an object, which nobody changes any more."""
+"""Bytes of an object; a `memoryview` is of memory that is not written any more."""
 
 
 class StorageDenied(StorageFailed):

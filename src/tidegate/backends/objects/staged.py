@@ -62,8 +62,8 @@ class StagedTrees:
             await mirror(self._tree, place, old, self._drop_record)
             note = await self._notes.add(EXCHANGE, old, place)
         except BaseException as error:
-            await self._forsake(aside)
-            _say_that_nothing_happened(error)
+            await self._discard(aside)
+            _raise_not_exchanged(error)
             raise
         await self._notes.remove(self._noted.pop(name_of(aside))[0])  # the old one must outlive a crash now
         try:
@@ -77,12 +77,12 @@ class StagedTrees:
                 raise
             await self._note(aside, "")
             await self._notes.remove(note)
-            await self._forsake(aside)
-            _say_that_nothing_happened(error)
+            await self._discard(aside)
+            _raise_not_exchanged(error)
             raise
         await self._note(aside, "")
         await self._notes.remove(note)
-        await self._forsake(hidden)
+        await self._discard(hidden)
         return aside
 
     async def leave_beside(self, hidden: str) -> None:
@@ -106,7 +106,7 @@ class StagedTrees:
         self._noted[name_of(hidden)] = path, shown
         await self._notes.remove(before)
 
-    async def _forsake(self, hidden: str) -> None:
+    async def _discard(self, hidden: str) -> None:
         """Remove a hidden tree that is of no use any more; what stays is left to who opens the root next."""
         with suppress(TidegateError):
             if name_of(hidden).startswith(MOVED_PREFIX):
@@ -115,8 +115,8 @@ class StagedTrees:
         await self.leave_beside(hidden)
 
 
-def _say_that_nothing_happened(error: BaseException) -> None:
-    """Both trees are as they were.
+def _raise_not_exchanged(error: BaseException) -> None:
+    """For a failure after which both trees are as they were.
 
     Raises:
         NotExchanged: in place of a failure of the storage.

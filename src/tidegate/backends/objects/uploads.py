@@ -33,7 +33,7 @@ from tidegate.model import Attrs, Entry
 SetTimes = Callable[[Stored, Attrs], Awaitable[None]]
 
 RENEW_AT: Final = 0.5
-"""Part of `attribute_seconds` after which a directory that is uploaded to is asked for anew."""
+"""Share of `attribute_seconds` after which a directory that is uploaded to is asked for anew."""
 
 
 class Uploads:

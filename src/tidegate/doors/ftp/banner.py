@@ -10,9 +10,9 @@ from tidegate.doors.ftp.options import FtpOptions
 from tidegate.errors import ConfigError
 
 MAX_BYTES: Final = 16 * 1024
-"""Longest file."""
+"""Longest file, bytes."""
 MAX_LINE: Final = 500
-"""Characters of a line."""
+"""Longest line, characters."""
 
 
 def with_banner(options: FtpOptions) -> FtpOptions:

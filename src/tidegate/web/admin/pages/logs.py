@@ -22,7 +22,7 @@ from tidegate.web.api.log_lines import KINDS, LogSearches, Wish
 
 NEEDS: Final = "view_events"
 AFTER_SECONDS: Final = (60.0, 10.0, 2.0, 0.5, 0.1, 0.0)
-"""Times after a moment of which the longest is shown whose lines leave room for the moment itself."""
+"""Seconds after a moment up to which lines are shown: the longest whose lines fill half a page at most."""
 ROWS: Final = 50
 """Lines of a page."""
 FRAME_ROWS: Final = 50
@@ -57,7 +57,7 @@ def _values(visit: Visit) -> dict[str, str]:
 async def _around(
     log: LogSearches, values: dict[str, str], around: str, own: frozenset[str] | None
 ) -> tuple[str, str]:
-    """The moment that a page is to show, and the end of the longest time after it that leaves room for it.
+    """The moment that a page is to show, and the end of its lines, so that the moment is on the page.
 
     Raises:
         InvalidArgument: it is no time.
