@@ -26,8 +26,9 @@ def backend_of(bucket: MemoryBucket, journal: Path, shared: ObjectShared | None 
     return ObjectBackend(bucket, "root", ObjectSettings(journal_dir=str(journal), requests=2), shared)
 
 
-def die(shared: ObjectShared) -> None:
-    """End the locks of a process as its end does."""
+def die(shared: ObjectShared, bucket: MemoryBucket) -> None:
+    """End the locks of a process as its end does; requests that it has not begun never come."""
+    bucket.faults += [Fault(call, error=None, always=True) for call in CALLS]
     for journal in shared._journals.values():
         if journal._lock >= 0:
             os.close(journal._lock)
@@ -138,7 +139,7 @@ async def test_a_crash_leaves_one_of_them_whole(tmp_path: Path, call: str, moves
         await asyncio.wait([exchanging, reached], return_when=asyncio.FIRST_COMPLETED)
         reached.cancel()
         ended = exchanging.done()
-        die(shared)
+        die(shared, bucket)
         other = backend_of(MemoryBucket(bucket.service), journal)
         await other.open()
         found = below(bucket, "d/t")
@@ -150,7 +151,7 @@ async def test_a_crash_leaves_one_of_them_whole(tmp_path: Path, call: str, moves
         else:
             assert not moved
         await other.close()
-        bucket.opened = True
+        bucket.faults.clear()
         exchanging.cancel()
         await asyncio.gather(exchanging, return_exceptions=True)
         if ended:
