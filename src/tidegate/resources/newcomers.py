@@ -228,7 +228,7 @@ class Newcomers:
 
     @property
     def spares(self) -> bool:
-        """`held_back`, brought up to date; for threads that work for strangers, which then use one core."""
+        """`held_back`, brought up to date; while it is true, threads that work for strangers do little."""
         self._earn(self._clock() - self._spent)
         return self.held_back
 

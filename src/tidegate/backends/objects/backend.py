@@ -8,6 +8,7 @@ import asyncio
 import builtins
 import time
 from collections.abc import AsyncIterator, Hashable
+from typing import Final
 
 from tidegate.abc import (
     Backend,
@@ -59,7 +60,7 @@ from tidegate.errors import (
 )
 from tidegate.model import Attrs, Entry, Space
 
-STALE_TREE_SECONDS = 86_400
+STALE_TREE_SECONDS: Final = 86_400
 """Seconds after which a hidden tree of another server no longer keeps its directory from being removed."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Final
 
 from tidegate.backends.objects.bucket import Stored
 from tidegate.backends.objects.keys import is_record
@@ -15,7 +16,7 @@ from tidegate.backends.objects.moving import Pair, Removing, copy_file, each, ob
 from tidegate.backends.objects.tree import Tree, paging
 from tidegate.errors import AlreadyExists, NotFound
 
-MAX_SHOWN = 100
+MAX_SHOWN: Final = 100
 """Names that are tried for what was moved and could not take its place."""
 
 DropRecord = Callable[[str], Awaitable[object]]
@@ -110,7 +111,7 @@ async def show(tree: Tree, hidden: str, wanted: str, drop_record: DropRecord) ->
     stored, folder = await top(tree, hidden)
     if stored is None and not folder:
         return ""
-    for number in range(1, MAX_SHOWN):
+    for number in range(1, MAX_SHOWN + 1):
         key = f"{wanted} (moved {number})"
         file, directory = await top(tree, key)
         if file is not None or directory:
