@@ -203,6 +203,7 @@ class HttpDoor:
             certificate.context if certificate is not None else None,
             binding.limits,
             self._ledger,
+            turns_away=edge.turns_away,
         )
         bound = _Bound(binding, listener, edge)
         self._bound.append(bound)

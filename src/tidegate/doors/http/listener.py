@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 from urllib.parse import unquote
@@ -440,6 +440,7 @@ class Listener(Server):
         context: for HTTPS, None for HTTP.
         limits: may be replaced while running.
         ledger: of the process.
+        turns_away: asked about the address of a connection before anything is made for it.
     """
 
     def __init__(
@@ -449,7 +450,10 @@ class Listener(Server):
         context: ssl.SSLContext | None,
         limits: HttpLimits,
         ledger: Ledger,
+        *,
+        turns_away: Callable[[str], bool] = lambda _: False,
     ) -> None:
+        self._turns_away = turns_away
         config = Config(
             app,
             http=Protocol,
@@ -496,6 +500,9 @@ class Listener(Server):
             _log.warning("connection from %s refused: %s: %s", address, reported.rule, reported.text)
 
     def _accepted(self, sock: socket.socket, ends: Ends) -> None:
+        if self._turns_away(ends.remote[0]):
+            sock.close()
+            return
         visit = self.admission.enter(ends.remote[0], self.limits.admission, ends=ends)
         if isinstance(visit, Refusal):
             sock.close()
