@@ -44,7 +44,7 @@ class BucketWorld(World):
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[BucketWorld]:
     world = BucketWorld(tmp_path)
-    world.account(quota_size=1_000_000, quota_files=10_000)
+    world.account(quota_size=10_000, quota_files=100)
     try:
         yield world
     finally:
@@ -108,11 +108,12 @@ async def test_the_new_tree_is_there_and_nothing_of_the_old_one(world: BucketWor
 @pytest.mark.parametrize("call", ["copy", "put", "delete", "pages"])
 @pytest.mark.parametrize("moves", [False, True])
 async def test_whatever_fails_one_of_them_is_there_and_nothing_moved_is_lost(
-    world: BucketWorld, moves: bool, call: str
+    tmp_path: Path, moves: bool, call: str
 ) -> None:
     failed = 0
     for nth in range(1, 60):
-        world.bucket.service.objects.clear()
+        world = BucketWorld(tmp_path / str(nth))
+        world.account(quota_size=10_000, quota_files=100)
         session = await furnished(world)
         fault = Fault(call, nth)
         world.bucket.faults.append(fault)
@@ -123,6 +124,7 @@ async def test_whatever_fails_one_of_them_is_there_and_nothing_moved_is_lost(
             broken = True
         world.bucket.faults.clear()
         await session.close()
+        await world.close()
         assert world.files("old/") in (OLD, NEW), nth
         if moves:
             assert NEW in (world.files("old/"), world.files("new/"), world.files("old (moved 1)/")), nth
