@@ -15,7 +15,7 @@ import pytest
 from tests.support.vfs_world import RESUME, p, put, vfs_world
 
 from tidegate.abc import Inspected, InspectedAct, Publish, Verdict
-from tidegate.errors import Denied, ProviderUnavailable, TidegateError
+from tidegate.errors import Conflict, Denied, ProviderUnavailable, TidegateError
 from tidegate.events.kinds import Event, Operated, Refused, Transferred
 from tidegate.inspection.inspections import Inspections, InspectorUse
 from tidegate.model import Attrs
@@ -307,6 +307,34 @@ async def test_a_file_that_is_changed_inside_stays_until_what_it_will_be_is_allo
         assert place.read_bytes() == b"good data, and more"
         assert sorted(path.name for path in world.home().iterdir()) == ["f", "other"]
         assert await world.used() == (28, 2)
+
+
+@EVERY_MODE
+async def test_of_two_clients_who_change_a_file_inside_the_second_is_told_that_it_is_another_one(
+    tmp_path: Path, mode: Publish
+) -> None:
+    async with vfs_world(
+        tmp_path, upload_mode=mode, inspections=inspections(Reader(), Inspected.UPLOAD, keeps_old=True)
+    ) as world:
+        account = world.account(quota_size=100, quota_files=10)
+        one, other = await world.login(account), await world.login(account)
+        await put(one, "/f", b"good data")
+        place = world.home() / "f"
+        os.utime(place, (1_000_000, 1_000_000))  # the clock of the files may be coarse
+        first = await one.open(p("/f"), OpenFlags(write=True))
+        second = await other.open(p("/f"), OpenFlags(write=True))
+        await first.write(0, b"GOOD")
+        await second.write(5, b"DATA")
+        await first.close()
+        with pytest.raises(Conflict):
+            await second.close()
+        assert place.read_bytes() == b"GOOD data"
+        assert await world.used() == (9, 1)
+        assert [path.name for path in world.home().iterdir()] == ["f"]
+        file = await other.open(p("/f"), OpenFlags(write=True))
+        await file.write(5, b"DATA")
+        await file.close()
+        assert place.read_bytes() == b"GOOD DATA"
 
 
 async def test_what_a_changed_file_was_counts_neither_as_received_nor_against_the_bandwidth(

@@ -226,6 +226,7 @@ async def _begin_upload(
                 fresh = checked.fresh
                 if not fresh and not handle.staged and _stays(context, resolved):
                     before, handle, fresh = handle, None, True
+                    upload.basis = await before.stat()
                     wanted = replace(wanted, truncate=True, publish=Publish.ATOMIC)
                     handle = await context.opening_through(resolved).open_file(key, wanted)
                 start = 0 if fresh else handle.existed_size or 0

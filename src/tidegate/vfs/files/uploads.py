@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tidegate.abc import Backend, FileHandle, Key, Outcome
 from tidegate.errors import Conflict, NotFound, QuotaExceeded, StorageFailed, TidegateError
-from tidegate.model import Attrs
+from tidegate.model import Attrs, Entry
 from tidegate.policy.quota import ChargeSet, require
 from tidegate.vfs.mounts import ResolvedPath
 from tidegate.vfs.usage.live import AccountUsage
@@ -66,6 +66,7 @@ class Upload:
             the end leaves a doubt.
         judging: handles whose end waits for inspectors, or for what follows from their answer; nobody changes
             the size by path meanwhile.
+        basis: the file that the content was copied from, to be changed and replaced; None if there is none.
         condemned: refused after it was written in place: nothing of it may stay, under no name.
     """
 
@@ -75,6 +76,7 @@ class Upload:
         "_mount",
         "_outcome",
         "_state",
+        "basis",
         "condemned",
         "exact",
         "forsaken",
@@ -111,6 +113,7 @@ class Upload:
         self.unsure = False
         self.condemned = False
         self.judging = 0
+        self.basis: Entry | None = None
 
     @property
     def charges(self) -> ChargeSet:
@@ -432,6 +435,17 @@ class Upload:
         )
         return failure or ended
 
+    async def _is_outdated(self) -> bool:
+        """True if the file that this was made of is another one now: to replace it would undo that."""
+        if self.basis is None:
+            return False
+        backend, key = self._state.at
+        try:
+            now = await backend.stat(key)
+        except TidegateError:
+            return False  # nothing is there, or storage will say so itself
+        return (now.size, now.mtime_ns) != (self.basis.size, self.basis.mtime_ns)
+
     async def _finish_private(
         self, handle: FileHandle, outcome: Outcome, *, exact: bool
     ) -> TidegateError | None:
@@ -440,6 +454,8 @@ class Upload:
         size = files = 0
         visible: int | None = None
         resumable = self._context.resumable
+        if outcome is Outcome.COMMIT and await self._is_outdated():
+            outcome, failure = Outcome.DROP, Conflict("others have changed the file meanwhile")
         if outcome is Outcome.COMMIT and not exact:
             try:
                 self.high = (await handle.stat()).size
