@@ -127,7 +127,7 @@ def test_webdav_requests_have_lines_and_passwords_are_in_none(traced: tuple[Runn
     server, _ = traced
     person = server.account()
     with httpx2.Client(
-        base_url=f"http://127.0.0.1:{DAV}", auth=(person.name, person.password), trust_env=False
+        base_url=f"http://127.0.0.1:{DAV}", auth=(person.name, person.password), trust_env=False, timeout=30
     ) as client:
         assert client.put("/gr%C3%BC%C3%9Fe?token=hidden", content=b"z" * 12).status_code == 201
         elsewhere = f"http://{person.name}:{person.password}@127.0.0.1:{DAV}/a%20b"
@@ -161,7 +161,7 @@ def test_webdav_requests_have_lines_and_passwords_are_in_none(traced: tuple[Runn
 def test_requests_of_rest_and_of_pages_have_lines(traced: tuple[Running, int]) -> None:
     server, _ = traced
     person = server.account()
-    with httpx2.Client(base_url=f"http://127.0.0.1:{HTTP}", trust_env=False) as client:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{HTTP}", trust_env=False, timeout=30) as client:
         token = client.get("/api/v2/token", auth=(ADMIN, PASSWORD)).json()["access_token"]
         bearer = {"Authorization": f"Bearer {token}"}
         url = f"/api/v2/users/{person.name}?confidential_data=0&x=hidden-value"
