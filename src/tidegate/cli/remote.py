@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands on a running server, by its REST API."""
+"""Commands on a running server, by its REST API.
+
+Long, because it has one class for each kind of record and of live state, a few lines each, as `local` has.
+"""
 
 from __future__ import annotations
 

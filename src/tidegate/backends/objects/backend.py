@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: ARG002 - the contract has arguments that a bucket has no use for
-"""`ObjectBackend`: the contract of `tidegate.abc.Backend` on object storage; decisions: docs/adr/0037."""
+"""`ObjectBackend`: the contract of `tidegate.abc.Backend` on object storage; decisions: docs/adr/0037.
+
+Long, because it has every operation of the contract, most of them a few lines.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@
 For the frequent requests to a bucket, whose responses are content of an announced length, or short. A general
 client hands content on in pieces of what one receive call brings, copies each twice and joins them.
 Nothing is sent twice: whoever asks knows whether a request may be repeated.
+
+Long, because a request, the bounds of its response and what makes its connection unfit are one state.
 """
 
 from __future__ import annotations
