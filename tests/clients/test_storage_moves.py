@@ -331,7 +331,7 @@ def _other(kind: str, request: pytest.FixtureRequest) -> tuple[int, dict[str, An
 
 def test_a_bucket_that_fails_leaves_the_owner_where_they_are(world: World) -> None:
     content = world.plant()
-    world.proxy.add("*", Refuse(403, "AccessDenied"), times=10_000, key="f7")
+    world.proxy.add("*", Refuse(403, "AccessDenied"), times=10_000, key="sub1/f7")
     result = world("move", world.name, "--to", world.wish)
     assert result.code == 1
     assert "sub1/f7" in result.err
