@@ -117,7 +117,9 @@ def main() -> None:
                 os.environ["TIDEGATE_COMMON__ACTIONS__HOOK"] = rule["HOOK"]
             server.start()
             servers.append(server)
-            sftp(server, f"ls {server.remote('in')}")
+            # The first delivery loads the client of HTTP.
+            (files / "first").write_bytes(b"first")
+            timed(server, receiver, 1, partial(sftp, server, f"put {files}/first {server.remote('in')}"))
         figures: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for turn in range(chosen.pairs):
             for server in servers:

@@ -206,9 +206,10 @@ async def _cut_at(world: SlowWorld, call: int, work: Awaitable[Any]) -> bool:
             await result.close()
         return False
     task.cancel()
+    await asyncio.wait((task,), timeout=0.5)  # what is being published is waited for
+    world.valve.open()
     with suppress(asyncio.CancelledError):
         await task
-    world.valve.open()
     await reached
     return True
 
