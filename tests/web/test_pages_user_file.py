@@ -11,8 +11,9 @@ import pytest
 from tests.support.browser import BASE, Browser, browser
 from tests.support.people import CHEAP
 from tests.support.ports import free_port
-from tests.support.web_world import ADMIN, PASSWORD, WebWorld, web_world
+from tests.support.web_world import ADMIN, PASSWORD, WebWorld, services_of, web_world
 
+from tidegate.errors import LoginRefused
 from tidegate.identity.passwords import hash_password
 
 TYPED = "a password of the user file"
@@ -89,6 +90,39 @@ async def test_a_session_ends_with_what_the_file_says(filed: WebWorld, users: di
         write(filed.home, moment=3, **users)
         ended = await filer.get("/users")
         assert (ended.status, ended.location.startswith(f"{BASE}/login")) == (303, True)
+
+
+async def test_a_hash_that_comes_during_the_check_is_not_that_of_the_password(
+    filed: WebWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = services_of(filed.app).htpasswd
+    assert file is not None
+    verify = file.verify
+
+    async def replaced_after(source: str, username: str, password: str) -> bool:
+        fits = await verify(source, username, password)
+        write(filed.home, moment=2, filer="another password")
+        return fits
+
+    monkeypatch.setattr(file, "verify", replaced_after)
+    async with browser(filed).client as client:
+        filer = Browser(client)
+        await filer.sign_in("filer", TYPED)
+        assert (await filer.get("/users")).status == 303
+
+
+async def test_who_is_in_waits_behind_no_passwords(filed: WebWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = services_of(filed.app).htpasswd
+    assert file is not None
+
+    async def busy(*_: object, **__: object) -> None:
+        raise LoginRefused("busy")
+
+    async with browser(filed).client as client:
+        filer = Browser(client)
+        await filer.sign_in("filer", TYPED)
+        monkeypatch.setattr(file._checker, "off_loop", busy)
+        assert (await filer.get("/users")).status == 200
 
 
 async def test_the_file_is_enough_without_any_administrator(tmp_path: Path) -> None:

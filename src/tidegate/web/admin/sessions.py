@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tidegate.accounts.administrators import EVERYTHING
-from tidegate.errors import LoginRefused, ProviderUnavailable
+from tidegate.errors import ProviderUnavailable
 from tidegate.model import Admin, http_scope
 from tidegate.model.address_list import AddressList
 from tidegate.policy.passkeys import passkeys_of
@@ -195,17 +195,10 @@ def file_user(username: str, stored: str) -> Admin:
 
 
 async def _of_file(services: Services, username: str) -> Admin | None:
-    """A user of the file as it is now; None if it has them no more, or there is no file any more.
-
-    Raises:
-        ProviderUnavailable: nobody can tell now.
-    """
+    """A user of the file as it is now; None if it has them no more, or there is no file any more."""
     if services.htpasswd is None:
         return None
-    try:
-        stored = await services.htpasswd.stored("", username)
-    except LoginRefused:
-        raise ProviderUnavailable("the server is busy") from None
+    stored = await services.htpasswd.stored(username)
     return file_user(username, stored) if stored else None
 
 

@@ -73,9 +73,10 @@ async def _enter_of_file(visit: Visit, name: str) -> Response:
     try:
         if wait := services.throttle.admit(f"htpasswd:{name}", ip, services.monotonic()):
             raise Throttled(wait, username=name)
+        # Before the check: a hash that comes meanwhile is not that of the password, and ends the session.
+        admin = sessions.file_user(name, await services.htpasswd.stored(name))
         if not await services.htpasswd.verify(ip, name, visit.form["password"]):
             raise LoginRefused("bad_credential", username=name)
-        admin = sessions.file_user(name, await services.htpasswd.stored(ip, name))
     except LoginRefused as error:
         tell(visit, error, "password")
         return login_page(visit, text_of(error, WRONG), name=name, status=status_of(error))
