@@ -272,21 +272,19 @@ class Charged(Coroutine[Any, Any, T]):
 
     def send(self, value: Any) -> Any:
         """As of a coroutine."""
-        if not self._stranger():
-            return self._inner.send(value)
-        newcomers = self._newcomers
-        newcomers.begin()
-        try:
-            return self._inner.send(value)
-        finally:
-            newcomers.end()
+        return self._step(self._inner.send, value)
 
     def throw(self, *error: Any) -> Any:
         """As of a coroutine."""
+        return self._step(self._inner.throw, *error)
+
+    def _step(self, step: Callable[..., Any], *given: Any) -> Any:
+        if not self._stranger():
+            return step(*given)
         newcomers = self._newcomers
         newcomers.begin()
         try:
-            return self._inner.throw(*error)
+            return step(*given)
         finally:
             newcomers.end()
 

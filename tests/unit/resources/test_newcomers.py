@@ -20,6 +20,7 @@ from tidegate.resources.newcomers import (
     SHARE,
     SLICE_SECONDS,
     WINDOW_SECONDS,
+    Charged,
     Mark,
     Newcomers,
 )
@@ -44,6 +45,24 @@ class Clock:
         newcomers.begin()
         self.now += seconds
         newcomers.end()
+
+
+@pytest.mark.parametrize("stranger", [True, False])
+@pytest.mark.parametrize("how", ["send", "throw"])
+def test_steps_are_charged_as_long_as_the_client_is_a_stranger(how: str, stranger: bool) -> None:
+    clock = Clock()
+    newcomers = Newcomers(clock)
+
+    async def work() -> None:
+        with contextlib.suppress(KeyError):
+            await asyncio.sleep(0)
+        clock.now += 0.25
+
+    steps = Charged(work(), newcomers, lambda: stranger)
+    steps.send(None)
+    with pytest.raises(StopIteration):
+        steps.throw(KeyError()) if how == "throw" else steps.send(None)
+    assert newcomers.strange_seconds == (0.25 if stranger else 0.0)
 
 
 def test_of_a_full_loop_strangers_have_a_fifth() -> None:
