@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import re
 import warnings
@@ -171,6 +172,15 @@ def test_a_handle_that_nobody_closes_is_found_out(monkeypatch: pytest.MonkeyPatc
         failures = collected()
 
     assert any("descriptors left open" in failure for failure in failures)
+
+
+def test_a_process_that_was_killed_silences_no_log_after_its_end() -> None:
+    log = logging.getLogger("tidegate.vfs.usage.writing")
+    log.setLevel(logging.NOTSET)  # loggers remember what they were asked; this makes them forget
+
+    assert simulate(generate(3)).lives > 1
+
+    assert log.isEnabledFor(logging.WARNING)
 
 
 @pytest.mark.parametrize("seed", [161, 236, 385, 502])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -165,6 +166,10 @@ async def test_limits_are_shown_with_what_is_used_and_whom_they_refused(
     refusal = Refusal("common.rate_limiters[0]", "too fast", wait_seconds=1.0)
     for _ in range(12):
         defence.refused("192.0.2.1", "HTTP", refusal)
-    page = await inside.get("/limits")
+    async with asyncio.timeout(
+        5
+    ):  # the first is told by an event, the others are counted until it is told again
+        while "12 connections and requests" not in (page := await inside.get("/limits")).text:
+            await asyncio.sleep(0)
     (row,) = [one for one in page.all("tr") if "rate_limiters" in one.text]
-    assert "12" in row.text and "12 connections and requests were refused" in page.text
+    assert "12" in row.text

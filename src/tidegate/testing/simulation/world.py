@@ -302,21 +302,23 @@ class World:
     def _bury(self, loop: SimulatedLoop) -> None:
         """Wind up what a killed process leaves in this one; none of it reaches disk or store."""
         self._buried = True
-        loggers = logging.root.manager
-        before, loggers.disable = loggers.disable, logging.CRITICAL  # nobody is there any more to say it
-        for _ in range(BURIAL_ROUNDS):
-            left = asyncio.all_tasks(loop)
-            if not left:
-                break
-            for task in left - self._devices.endings:  # those let go of their files by themselves
-                task.cancel()
-            loop.run_until_complete(asyncio.wait(left, timeout=100))
-        loop.run_until_complete(self._wind_up())
-        if left := asyncio.all_tasks(loop):
-            loop.run_until_complete(_ended(left))
-        for file in self._opened:
-            file.abandon()
-        loggers.disable = before
+        before = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)  # nobody is there any more to say it
+        try:
+            for _ in range(BURIAL_ROUNDS):
+                left = asyncio.all_tasks(loop)
+                if not left:
+                    break
+                for task in left - self._devices.endings:  # those let go of their files by themselves
+                    task.cancel()
+                loop.run_until_complete(asyncio.wait(left, timeout=100))
+            loop.run_until_complete(self._wind_up())
+            if left := asyncio.all_tasks(loop):
+                loop.run_until_complete(_ended(left))
+            for file in self._opened:
+                file.abandon()
+        finally:
+            logging.disable(before)
 
     async def _wind_up(self) -> None:
         for client in self.clients:
