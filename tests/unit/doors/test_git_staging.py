@@ -20,7 +20,8 @@ from tidegate.backends.crypt.backend import crypt_backend
 from tidegate.backends.crypt.keys import RootKeys
 from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.doors.ssh.programs import staging
-from tidegate.doors.ssh.programs.names import NOTHING, Names
+from tidegate.doors.ssh.programs.lock_notes import LockNote
+from tidegate.doors.ssh.programs.names import NOTHING, Names, digest
 from tidegate.doors.ssh.programs.staging import Copy
 from tidegate.errors import Conflict, NotFound, StorageFailed, Unsupported
 from tidegate.model import StorageSpec
@@ -77,7 +78,7 @@ class Held(Copy):
     go_on: asyncio.Event
 
     def _names(self) -> Names:
-        names = HeldNames(self.session, self._path, self.names, versioned=self.versioned)
+        names = HeldNames(self.session, self._path, self.names, versioned=self.versioned, note=self.note)
         names.looked, names.go_on = self.looked, self.go_on
         return names
 
@@ -332,3 +333,83 @@ async def test_a_path_that_no_copy_can_have_is_told(disk: Session, tmp_path: Pat
         await disk.mkdir(p(path))
     with pytest.raises(Unsupported, match="too long"):
         await copied(disk, tmp_path / ("a" * 200))
+
+
+# -- locks that a killed server leaves ----------------------------------------------------------------------
+
+
+def left_by_a_killed_server(notes: Path, names: dict[str, bytes]) -> None:
+    """The note of a push that was cut off."""
+    note = LockNote(notes, "place")
+    note.begin({name: digest(content).hexdigest() for name, content in names.items()})
+    os.close(note._fd)  # as the end of its process does
+
+
+@pytest.mark.parametrize("two", DISKS, indirect=True)
+async def test_a_lock_that_a_killed_push_left_is_removed_by_the_next_one(two: Two, tmp_path: Path) -> None:
+    here, there, _ = two
+    notes = tmp_path / "notes"
+    left_by_a_killed_server(notes, {"refs/heads/main": THEIRS, "refs/heads/other": THEIRS})
+    await put(here, "/x.git/refs/heads/main.lock", THEIRS)
+    mine = await copied(here, tmp_path / "a")
+    change(mine, "refs/heads/main", MINE)
+    with pytest.raises(Conflict, match=r"remove refs/heads/main\.lock"):
+        await mine.store()  # without a note nobody knows whose it is
+    mine.note = LockNote(notes, "place")
+    await mine.store()
+    assert await get(there, "/x.git/refs/heads/main") == MINE
+    assert await names_of(here) == ["main"]
+    (kept,) = notes.iterdir()  # of what no push has met yet
+    assert "refs/heads/other" in kept.read_text() and "refs/heads/main" not in kept.read_text()
+
+    again = await copied(here, tmp_path / "b")
+    change(again, "refs/heads/other", MINE)
+    again.note = LockNote(notes, "place")
+    await again.store()  # the lock is gone already: somebody has removed it by hand
+    final = await copied(here, tmp_path / "c")
+    change(final, "refs/heads/other", THEIRS)
+    final.note = LockNote(notes, "place")
+    await final.store()
+    assert await get(there, "/x.git/refs/heads/other") == THEIRS
+
+
+@pytest.mark.parametrize("two", DISKS, indirect=True)
+async def test_a_lock_of_somebody_else_stays_whatever_was_noted(two: Two, tmp_path: Path) -> None:
+    here, _, _ = two
+    notes = tmp_path / "notes"
+    left_by_a_killed_server(notes, {"refs/heads/main": OLD})
+    await put(here, "/x.git/refs/heads/main.lock", THEIRS)  # another content than the noted one
+    mine = await copied(here, tmp_path / "a")
+    change(mine, "refs/heads/main", MINE)
+    mine.note = LockNote(notes, "place")
+    with pytest.raises(Conflict, match="locked by another push"):
+        await mine.store()
+    assert await get(here, "/x.git/refs/heads/main.lock") == THEIRS
+
+    # And one whose server lives: the note is held by it.
+    alive = LockNote(notes, "place")
+    alive.begin({"refs/heads/main": digest(THEIRS).hexdigest()})
+    mine.note = LockNote(notes, "place")
+    with pytest.raises(Conflict, match="locked by another push"):
+        await mine.store()
+    assert await get(here, "/x.git/refs/heads/main.lock") == THEIRS
+    alive.end()
+
+
+async def test_notes_that_cannot_be_kept_or_read_hold_no_push_up(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    left_by_a_killed_server(notes, {"a": OLD})
+    (path,) = notes.iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600 and notes.stat().st_mode & 0o777 == 0o700
+    for text in ("", "{", "[1]", "\xff"):
+        path.write_text(text, encoding="latin-1")
+        note = LockNote(notes, "place")
+        note.begin({"b": "0"})
+        assert note.left == {}
+        note.end()
+        note.end()
+        assert not path.exists()
+    nowhere = LockNote(tmp_path / "not" / "there", "place")
+    with pytest.raises(OSError):
+        nowhere.begin({"b": "0"})
+    nowhere.end()

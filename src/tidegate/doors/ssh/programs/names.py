@@ -7,16 +7,20 @@ Nothing is replaced or removed but what the copy was made of, whoever writes at 
   the version that was compared.
 * Elsewhere names are locked as git locks them: ``NAME.lock`` is made, which must not be there before, the
   name is compared, and the lock is renamed over it. A git that works on the same files (on the far host of
-  an SFTP storage) and other servers do the same, so that one of two has the lock.
+  an SFTP storage) and other servers do the same, so that one of two has the lock. A lock that this server
+  left when it was killed is removed by its next push, which has a note of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
+from tidegate.doors.ssh.programs.lock_notes import LockNote
 from tidegate.errors import (
     AlreadyExists,
     Conflict,
@@ -36,6 +40,8 @@ LOCK: Final = ".lock"
 """End of the name of git's locks."""
 
 
+_log = logging.getLogger(__name__)
+
 digest = hashlib.sha256
 """Of the content of a name: some are large, and none is kept in memory."""
 
@@ -48,11 +54,19 @@ class Names:
         path: the path of a name in the tree of the account.
         before: `digest` of each name when the copy was made.
         versioned: the storage tells versions and obeys them.
+        note: of the locks; None notes nothing.
     """
 
     def __init__(
-        self, session: Session, path: Callable[[str], VPath], before: Mapping[str, str], *, versioned: bool
+        self,
+        session: Session,
+        path: Callable[[str], VPath],
+        before: Mapping[str, str],
+        *,
+        versioned: bool,
+        note: LockNote | None = None,
     ) -> None:
+        self._note = note
         self._session = session
         self._path = path
         self._before = before
@@ -88,9 +102,8 @@ class Names:
             held.remove(name)
 
         try:
-            for name in sorted(names) if not self._versioned else ():
-                await self._lock(name, changed.get(name, b""))
-                held.append(name)
+            if not self._versioned:
+                await self._lock_all({name: changed.get(name, b"") for name in names}, held)
             versions = await self._compared(names)
             for name in early:
                 await put(name)
@@ -108,6 +121,24 @@ class Names:
             for name in held:
                 with suppress(TidegateError):
                     await self._session.remove(self._path(name + LOCK))
+            if self._note is not None:
+                await asyncio.to_thread(self._note.end)
+
+    async def _lock_all(self, wanted: Mapping[str, bytes], held: list[str]) -> None:
+        """Make the lock of each name, with what the name is to be; those that are made are in `held`.
+
+        Raises:
+            Conflict: somebody else has one.
+        """
+        if self._note is not None:
+            digests = {name: digest(content).hexdigest() for name, content in wanted.items()}
+            try:
+                await asyncio.to_thread(self._note.begin, digests)
+            except OSError as error:
+                _log.warning("locks of git cannot be noted: %s", error)
+        for name in sorted(wanted):
+            await self._lock(name, wanted[name])
+            held.append(name)
 
     async def _compared(self, names: Sequence[str]) -> dict[str, str]:
         """The version of each name, all of them as they were when the copy was made.
@@ -191,12 +222,25 @@ class Names:
         Raises:
             Conflict: somebody else has it.
         """
-        try:
-            await self._put(name + LOCK, content, new=True)
-        except AlreadyExists:
-            raise Conflict(
-                f"{name} is locked by another push; push again, and if none is at work remove {name}{LOCK}"
-            ) from None
+        lock = self._path(name + LOCK)
+        for again in (False, True):
+            try:
+                await self._put(name + LOCK, content, new=True)
+            except AlreadyExists:
+                if again or not await self._was_left(name):
+                    raise Conflict(
+                        f"{name} is locked by another push; push again, and if none is at work remove "
+                        f"{name}{LOCK}"
+                    ) from None
+                _log.warning("%s was left by a push of this server that was cut off; it is removed", lock)
+                await self._session.remove(lock)
+            else:
+                return
+
+    async def _was_left(self, name: str) -> bool:
+        """True if the lock of a name is the very one that this server left when it was killed."""
+        noted = None if self._note is None else self._note.left.pop(name, None)
+        return noted is not None and (await self._look(name + LOCK))[0] == noted
 
 
 def _changed(name: str) -> Conflict:

@@ -101,7 +101,7 @@ async def _prepare_git(call: ChannelCall) -> Prepared:
     try:
         return Prepared(use, build, await session.program(use, [ProgramDirectory(reached, writes)]))
     except Unsupported:  # no disk of this host
-        run = await open_copy(session, repository, call.program_options.copy_bytes, writes=writes)
+        run = await open_copy(session, repository, call.program_options, writes=writes)
         return Prepared(use, build, run, run.copy.store if writes else None)
 
 

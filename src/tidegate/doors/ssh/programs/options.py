@@ -18,6 +18,7 @@ class ProgramOptions:
         output_bytes: most bytes that one program may send; 0 no limit.
         copy_bytes: most bytes of a git repository on storage that is no disk of this host.
         memory_bytes: address space of each process; 0 no limit.
+        notes: directory for notes of locks (`lock_notes`); empty keeps none.
     """
 
     confinement: Literal["landlock", "strict", "none"] = "landlock"
@@ -25,6 +26,7 @@ class ProgramOptions:
     output_bytes: int = 0
     copy_bytes: int = 1024 << 20
     memory_bytes: int = 2048 << 20
+    notes: str = ""
 
     @property
     def landlock(self) -> str:

@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakValueDictionary
 
+from tidegate.doors.ssh.programs.lock_notes import LockNote
 from tidegate.doors.ssh.programs.names import PIECE_BYTES, Names, digest
+from tidegate.doors.ssh.programs.options import ProgramOptions
 from tidegate.errors import AlreadyExists, NotFound, TidegateError, Unsupported
 from tidegate.model import Permission, VPath
 from tidegate.vfs.api import OpenFlags, Session
@@ -73,6 +75,7 @@ class Copy:
         files: what was copied, by its path in the repository.
         names: digest of everything that is no object, as it was when it was copied.
         versioned: the storage tells versions; known once something was copied.
+        note: of the locks that a push makes; None notes nothing.
     """
 
     session: Session
@@ -83,6 +86,7 @@ class Copy:
     directories: set[str] = field(default_factory=set)
     names: dict[str, str] = field(default_factory=dict)
     versioned: bool = False
+    note: LockNote | None = None
 
     # -- there -----------------------------------------------------------------------------------------
 
@@ -183,7 +187,7 @@ class Copy:
         await self._names().store(names, gone, emptied)
 
     def _names(self) -> Names:
-        return Names(self.session, self._path, self.names, versioned=self.versioned)
+        return Names(self.session, self._path, self.names, versioned=self.versioned, note=self.note)
 
     async def _upload(self, key: str) -> None:
         flags = OpenFlags(write=True, create=True, truncate=True)
@@ -290,19 +294,21 @@ class _CopyDirectory:
     writes: bool
 
 
-async def open_copy(session: Session, repository: VPath, limit: int, *, writes: bool) -> CopyRun:
+async def open_copy(session: Session, repository: VPath, options: ProgramOptions, *, writes: bool) -> CopyRun:
     """Copy a repository to this host.
 
     Raises:
         TidegateError: it is too large, or cannot be read.
     """
-    lock = push_lock(session.location(repository)) if writes else None
+    place = session.location(repository)
+    lock = push_lock(place) if writes else None
     if lock is not None:
         await lock.acquire()
     directory = ""
     try:
         directory = await asyncio.to_thread(tempfile.mkdtemp, prefix="tidegate-git-")
-        copy = Copy(session, repository, limit, directory)
+        copy = Copy(session, repository, options.copy_bytes, directory)
+        copy.note = LockNote(Path(options.notes), place) if writes and options.notes else None
         await copy.fetch()
         return CopyRun(copy, lock, writes=writes)
     except BaseException:
