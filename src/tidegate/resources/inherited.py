@@ -19,7 +19,10 @@ _log = logging.getLogger(__name__)
 
 
 class Inherited:
-    """Sockets by the address that they are bound to; each is given out once.
+    """Sockets by the address that they are bound to.
+
+    Each is given out to one at a time, as a copy: whoever started the process listens on, so a binding that
+    was closed and is opened again, as by a reload, could not be opened otherwise.
 
     Args:
         sockets: bound, listening, of TCP; owned from here on.
@@ -27,6 +30,7 @@ class Inherited:
 
     def __init__(self, sockets: Iterable[socket.socket] = ()) -> None:
         self._sockets = {_place(sock.getsockname()): sock for sock in sockets}
+        self._given: dict[tuple[str, int], socket.socket] = {}
 
     def take(self, where: tuple[Any, ...]) -> socket.socket | None:
         """The socket that listens on exactly this address, or None; the caller owns it.
@@ -34,14 +38,20 @@ class Inherited:
         Args:
             where: numeric address and port, as `socket.getsockname` tells them.
         """
-        return self._sockets.pop(_place(where), None)
+        place = _place(where)
+        held, given = self._sockets.get(place), self._given.get(place)
+        if held is None or (given is not None and given.fileno() != -1):
+            return None
+        given = self._given[place] = held.dup()
+        return given
 
     def unused(self) -> list[str]:
         """``ADDRESS:PORT`` of those that nobody has taken; connections to them would wait for ever."""
-        return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self._sockets]
+        places = [place for place in self._sockets if place not in self._given]
+        return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places]
 
     def close(self) -> None:
-        """Close what nobody has taken."""
+        """Close them; what was taken belongs to others."""
         for sock in self._sockets.values():
             sock.close()
         self._sockets.clear()

@@ -74,3 +74,17 @@ async def test_nobody_waits_for_long_and_many_ask_once(
     await asyncio.gather(*hosts._asking.values())
     assert await hosts.of("slow") == "203.0.113.1"
     assert resolver.asked == 1
+
+
+async def test_a_look_up_that_goes_on_ends_with_the_door(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public_address, "LOOKUP_SECONDS", 0.01)
+    hosts = HostAddresses()
+    resolver.free.clear()
+    assert await hosts.of("slow") == ""
+    (task,) = hosts._asking.values()
+    for _ in range(2):
+        await hosts.close()
+    assert task.cancelled()
+    assert not hosts._asking

@@ -29,15 +29,35 @@ def opened(address: str = "127.0.0.1") -> socket.socket:
     return socket.create_server((address, 0), family=family)
 
 
+def same(one: socket.socket, other: socket.socket) -> bool:
+    return os.fstat(one.fileno()).st_ino == os.fstat(other.fileno()).st_ino
+
+
 async def test_a_binding_takes_the_socket_of_its_address_and_port() -> None:
     with opened() as sock:
         port = sock.getsockname()[1]
         passed = Inherited([sock])
         assert passed.unused() == [f"127.0.0.1:{port}"]
-        assert await listen("127.0.0.1", port, 5, passed) == [sock]
+        (taken,) = await listen("127.0.0.1", port, 5, passed)
+        assert same(taken, sock)
         assert passed.unused() == []
-        with pytest.raises(OSError, match="in use"):  # it is given out once
+        with pytest.raises(OSError, match="in use"):  # it is given out to one at a time
             await listen("127.0.0.1", port, 5, passed)
+        taken.close()
+        passed.close()
+
+
+async def test_a_binding_that_was_closed_is_opened_again_while_systemd_listens_on() -> None:
+    with opened() as sock, socket.socket(fileno=os.dup(sock.fileno())):  # systemd has one of its own
+        port = sock.getsockname()[1]
+        passed = Inherited([sock])
+        for _ in range(3):
+            (taken,) = await listen("127.0.0.1", port, 5, passed)
+            assert same(taken, sock)
+            assert not os.get_inheritable(taken.fileno())
+            assert passed.unused() == []
+            taken.close()
+        passed.close()
 
 
 async def test_every_interface_is_not_one_of_them() -> None:
@@ -45,7 +65,9 @@ async def test_every_interface_is_not_one_of_them() -> None:
         passed = Inherited([one, every])
         port = every.getsockname()[1]
         assert passed.unused()[1] == f"[::]:{port}"
-        assert await listen("", port, 5, passed) == [every]
+        (taken,) = await listen("", port, 5, passed)
+        with taken:
+            assert same(taken, every)
         with pytest.raises(OSError, match="in use"):
             await listen("", one.getsockname()[1], 5, passed)
         assert passed.unused() == [f"127.0.0.1:{one.getsockname()[1]}"]

@@ -162,6 +162,7 @@ class FtpDoor:
         self.draining = True
         self._listeners.close()
         await self._watch.stop()
+        await self._hosts.close()
         await self._end_all()
         self._idle.cancel()
 

@@ -85,6 +85,13 @@ class HostAddresses:
             await asyncio.wait([self._asking[name]], timeout=LOOKUP_SECONDS)
         return self._known.get(name, "")
 
+    async def close(self) -> None:
+        """End look-ups that go on. Safe to call twice."""
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _ask(self, name: str) -> None:
         loop = asyncio.get_running_loop()
         try:
