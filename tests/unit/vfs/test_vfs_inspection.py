@@ -15,7 +15,7 @@ import pytest
 from tests.support.vfs_world import RESUME, p, put, vfs_world
 
 from tidegate.abc import Inspected, InspectedAct, Publish, Verdict
-from tidegate.errors import Conflict, Denied, ProviderUnavailable, TidegateError
+from tidegate.errors import Conflict, Denied, ProviderUnavailable, QuotaExceeded, TidegateError
 from tidegate.events.kinds import Event, Operated, Refused, Transferred
 from tidegate.inspection.inspections import Inspections, InspectorUse
 from tidegate.model import Attrs
@@ -335,6 +335,33 @@ async def test_of_two_clients_who_change_a_file_inside_the_second_is_told_that_i
         await file.write(5, b"DATA")
         await file.close()
         assert place.read_bytes() == b"GOOD DATA"
+
+
+async def test_each_further_session_that_changes_a_file_inside_is_charged_for_the_copy_that_it_has(
+    tmp_path: Path,
+) -> None:
+    async with vfs_world(
+        tmp_path, inspections=inspections(Reader(), Inspected.UPLOAD, keeps_old=True)
+    ) as world:
+        account = world.account(quota_size=30, quota_files=1)
+        sessions = [await world.login(account) for _ in range(4)]
+        await put(sessions[0], "/f", b"good data.")
+        files, used = [], []
+        for session in sessions[:3]:
+            files.append(await session.open(p("/f"), OpenFlags(write=True)))
+            used.append(await world.used())
+        assert used == [(10, 1), (20, 1), (30, 1)]  # the first one's takes the place of the file
+        with pytest.raises(QuotaExceeded):
+            await sessions[3].open(p("/f"), OpenFlags(write=True))
+        assert await world.used() == (30, 1)
+        await files[1].abort()
+        assert await world.used() == (20, 1)
+        await files[2].write(0, b"GOOD")
+        await files[2].close()
+        assert await world.used() == (20, 1)  # what the first one's would replace is gone
+        await files[0].abort()
+        assert await world.used() == (10, 1)
+        assert (world.home() / "f").read_bytes() == b"GOOD data."
 
 
 async def test_what_a_changed_file_was_counts_neither_as_received_nor_against_the_bandwidth(
