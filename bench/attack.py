@@ -62,6 +62,7 @@ class Attack:
         settings: variables of the server.
         listed: network on the block list.
         banned: addresses 127.0.1.1 and so on that are banned.
+        https: it meets the HTTPS door, whose port `start` writes into `port`.
     """
 
     name: str
@@ -69,6 +70,8 @@ class Attack:
     settings: dict[str, str] = field(default_factory=dict)
     listed: str = ""
     banned: int = 0
+    https: bool = False
+    port: int = 0
 
 
 ATTACKS = [
@@ -78,6 +81,7 @@ ATTACKS = [
     Attack("5,000 half open, default limits", ["hold", "--sources", "100"]),
     Attack("wrong passwords, 200 addresses, no penalties", ["guess"]),
     Attack("wrong passwords, 200 addresses, penalties", ["guess"], PENALISED),
+    Attack("TLS handshakes, 200 addresses", ["shake"], https=True),
 ]
 
 
@@ -111,6 +115,8 @@ def start(attack: Attack, base: Path, files: Path, key: Path) -> Tidegate:
     work = base / attack.name.replace(" ", "-").replace(",", "")
     server = Tidegate(work, files, key)
     settings = {"TIDEGATE_COMMON__MAX_TOTAL_CONNECTIONS": "0", **attack.settings}
+    if attack.https:
+        settings |= https(attack, server.work)
     os.environ.update(settings)
     server.command()  # makes the database
     program, config = str(Path(sys.executable).with_name("tidegate")), str(server.work)
@@ -124,6 +130,19 @@ def start(attack: Attack, base: Path, files: Path, key: Path) -> Tidegate:
         )
     server.start()
     return server
+
+
+def https(attack: Attack, work: Path) -> dict[str, str]:
+    """Settings of an HTTPS door with a certificate of RSA 2048."""
+    files = {"CERTIFICATE_FILE": str(work / "cert.pem"), "CERTIFICATE_KEY_FILE": str(work / "key.pem")}
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=bench",
+         "-out", files["CERTIFICATE_FILE"], "-keyout", files["CERTIFICATE_KEY_FILE"]],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    attack.port = free_port()
+    binding = {"PORT": str(attack.port), "ADDRESS": "127.0.0.1", "ENABLE_HTTPS": "1", **files}
+    return {f"TIDEGATE_HTTPD__BINDINGS__0__{name}": value for name, value in binding.items()}
 
 
 @contextlib.asynccontextmanager
@@ -231,7 +250,7 @@ async def measure(attack: Attack, server: Tidegate, pairs: int, size: int) -> li
     await phase(server, client, size)  # caches
     for _ in range(pairs):
         quiet.append(await phase(server, client, size))
-        async with flooding(server, attack.flood, counts) as attackers:
+        async with flooding(server, attack.flood, counts, attack.port) as attackers:
             beside.append(await phase(server, client, size, attackers))
         control.append(await phase(server, client, size, burns=beside[-1].burnt))
     extra = ""
@@ -241,6 +260,8 @@ async def measure(attack: Attack, server: Tidegate, pairs: int, size: int) -> li
         extra += f"{median(c['refused'] / c['seconds'] for c in counts):.0f} a second beside them"
     elif attack.flood[0] == "hold":
         extra = f"{min(c['held'] for c in counts):.0f} held, {median(c['opened'] for c in counts):.0f} opened"
+    elif attack.flood[0] == "shake":
+        extra = f"{median(c['shaken'] / c['seconds'] for c in counts):.0f} handshakes a second"
     else:
         rates = [c["guesses"] / c["seconds"] for c in counts]
         extra = f"{median(rates):.0f} guesses a second, {median(c['refused'] for c in counts):.0f} connections refused"

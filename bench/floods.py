@@ -16,6 +16,7 @@ import resource
 import select
 import signal
 import socket
+import ssl
 import struct
 import time
 from collections import deque
@@ -142,6 +143,38 @@ def burn(rate: float, end: float) -> dict[str, float]:
     return {"cpu": time.process_time() - before, "seconds": time.monotonic() - began}
 
 
+async def shake(port: int, sources: list[str], end: float) -> dict[str, float]:
+    """From each source one connection after the other that shakes hands for TLS and hangs up."""
+    counts = {"shaken": 0, "refused": 0}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    async def one(source: str) -> None:
+        while not stopped and time.monotonic() < end:
+            try:
+                async with asyncio.timeout(20):
+                    _, writer = await asyncio.open_connection(
+                        TARGET, port, ssl=context, local_addr=(source, 0)
+                    )
+                counts["shaken"] += 1
+                writer.transport.abort()
+            except (OSError, TimeoutError):
+                counts["refused"] += 1
+                await asyncio.sleep(0.02)
+
+    tasks = [asyncio.create_task(one(source)) for source in sources]
+    began, told = time.monotonic(), False
+    while not stopped and time.monotonic() < end:
+        await asyncio.sleep(0.05)
+        if not told and counts["shaken"] > len(sources):
+            told = True
+            print("ready", flush=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return {**counts, "seconds": time.monotonic() - began}
+
+
 async def guess(port: int, sources: list[str], end: float, user: str) -> dict[str, float]:
     """From each source one connection after the other, with wrong passwords for a user and for others."""
     counts = {"connections": 0, "guesses": 0, "refused": 0}
@@ -189,7 +222,7 @@ async def guess(port: int, sources: list[str], end: float, user: str) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.floods", description=__doc__)
-    parser.add_argument("kind", choices=["knock", "hold", "guess", "burn"])
+    parser.add_argument("kind", choices=["knock", "hold", "guess", "shake", "burn"])
     parser.add_argument("port", type=int)
     parser.add_argument("--rate", type=float, default=0.0, help="processor seconds a second, of a burn")
     parser.add_argument("--http", action="store_true", help="knock with a request of HTTP")
@@ -207,6 +240,8 @@ def main() -> None:
         found = knock(given.port, sources, end, request)
     elif given.kind == "burn":
         found = burn(given.rate, end)
+    elif given.kind == "shake":
+        found = asyncio.run(shake(given.port, sources, end))
     elif given.kind == "hold":
         found = hold(given.port, sources, end, given.count)
     else:

@@ -128,15 +128,35 @@ class Newcomers:
     async def admitted(self, work: Coroutine[Any, Any, T], stranger: Callable[[], bool]) -> T:
         """Do a stranger's work when there is credit, and charge it as long as its client is one."""
         if not self.may_work:
-            place = asyncio.get_running_loop().create_future()
-            self.later(lambda: None if place.done() else place.set_result(None))
             try:
-                await place
+                await self._waited()
             except BaseException:
                 work.close()
                 raise
         done: T = await Charged(work, self, stranger)
         return done
+
+    async def place(self) -> None:
+        """Wait for credit for work that is done later, in turns that this queue does not see.
+
+        As an accepted connection does, it ends the turn: one place is given in each, for what it costs is
+        known only when the work has been charged.
+        """
+        if self.may_work:
+            self.entered()
+        else:
+            await self._waited(self.entered)
+
+    async def _waited(self, given: Callable[[], None] = lambda: None) -> None:
+        place = asyncio.get_running_loop().create_future()
+
+        def give() -> None:
+            if not place.done():
+                place.set_result(None)
+                given()
+
+        self.later(give)
+        await place
 
     def _plan(self) -> None:
         self._planned = True
@@ -150,6 +170,7 @@ class Newcomers:
         """A turn begins: those who waited, in order, as far as credit goes."""
         self._planned = False
         queue, most = self._queue, self.look(self._mark)
+        entered = self._entered
         for _ in range(len(queue) if most else 0):
             work = queue.popleft()
             self.begin()
@@ -161,7 +182,7 @@ class Newcomers:
             finally:
                 self.end()
             most -= self._clock() - began
-            if most <= 0:
+            if most <= 0 or self._entered != entered:
                 break
         if queue and not self._planned:
             self._plan()

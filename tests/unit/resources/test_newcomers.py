@@ -258,6 +258,35 @@ async def test_who_asks_again_has_one_place_in_each_turn() -> None:
         assert done == turn
 
 
+async def test_places_for_what_is_charged_later_are_given_one_in_a_turn() -> None:
+    clock = Clock()
+    newcomers = Newcomers(clock, wall=lambda: clock.now, crowded=lambda: False)
+    clock.works(newcomers, MAX_DEBT_SECONDS)  # in debt
+    newcomers.look(Mark())
+    got: list[int] = []
+
+    async def one(number: int) -> None:
+        await newcomers.place()
+        got.append(number)
+
+    tasks = [asyncio.create_task(one(number)) for number in range(4)]
+    tasks[1].cancel()
+    await asyncio.sleep(0)
+    for _ in range(3):  # in debt, and others work: nobody
+        clock.now += 0.01
+        await asyncio.sleep(0)
+        assert got == []
+    given = []
+    for _ in range(50):
+        clock.now += 0.1  # others' work earns credit
+        before = len(got)
+        await asyncio.sleep(0)
+        given.append(len(got) - before)
+    assert got == [0, 2, 3]
+    assert max(given) == 1
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_a_flood_of_refused_connections_leaves_four_fifths_of_the_loop() -> None:
     ledger, refused, strange, worked = Ledger(), 0, 0.0, 0.0
 

@@ -26,6 +26,7 @@ from tidegate.doors.common.proxied import ProxyGate
 from tidegate.doors.common.reading import APPLICATION, Intake, Reading
 from tidegate.doors.common.turns import turns_of
 from tidegate.doors.http.exchange import Exchange
+from tidegate.doors.http.handshakes import Handshakes
 from tidegate.doors.http.uvicorn_parts import (
     STATUS_LINE,
     Config,
@@ -91,7 +92,8 @@ class HttpLimits:
     Attributes:
         admission: who may connect. A connection waits until the head of a request is there, and again after
             each answer; who has waited longest makes room.
-        head_seconds: time for the head of a request, and for a TLS handshake.
+        head_seconds: time for the head of a request, for the first message of TLS until its turn, and for the
+            rest of the handshake.
         body_seconds: silence in a body after which its connection ends.
         keep_alive_seconds: silence between two requests after which a connection ends.
         requests: connections, and requests under way, that are served; more are answered with 503. Read once,
@@ -470,6 +472,7 @@ class Listener(Server):
         super().__init__(config)
         self._sockets = sockets
         self._context = context
+        self._handshakes = None if context is None else Handshakes(context, ledger.newcomers)
         self.limits = limits
         self.requests = limits.requests
         self.admission = Admission(ledger, limits.rules)
@@ -508,7 +511,8 @@ class Listener(Server):
             sock.close()
             self._turned(ends.remote[0], visit)
             return
-        task = asyncio.get_running_loop().create_task(self._begin(sock, visit), name="begin of HTTP")
+        work = Charged(self._begin(sock, visit), self._ledger.newcomers, lambda: True)
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name="begin of HTTP")
         visit.end = lambda _rule: task.cancel()  # until there is a transport
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
@@ -527,6 +531,9 @@ class Listener(Server):
             secure = {"ssl": self._context, "ssl_handshake_timeout": self.limits.head_seconds}
         begun = False
         try:
+            if self._handshakes is not None:
+                async with asyncio.timeout(self.limits.head_seconds):
+                    await self._handshakes.turn(sock)
             await asyncio.get_running_loop().connect_accepted_socket(protocol, sock, **secure)
             begun = True
         except OSError as error:  # also a failed TLS handshake
