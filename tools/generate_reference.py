@@ -272,7 +272,8 @@ def limits() -> str:
     page = HEAD + "# Limits\n\n"
     page += (
         "Everything that a peer can make grow, its limits by connection, source, account and process, and what "
-        "happens when one is reached. A source is an IPv4 address, or the /64 of an IPv6 address. Limits of the "
+        "happens when one is reached. A source is what counts as one client: an IPv4 address or the /64 of an "
+        "IPv6 address, unless `common.source_prefix4` and `common.source_prefix6` say otherwise. Limits of the "
         "process hold for one server; several servers on one data provider have their own each.\n\n"
         "Some limits follow from the machine unless a key sets them. At start the soft limit on file descriptors "
         "is raised to the hard one (`LimitNOFILE=` in a unit, `ulimit -Hn` in a shell); limits on open files "

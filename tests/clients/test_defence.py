@@ -266,3 +266,35 @@ def test_the_connections_of_a_source_are_counted_over_all_doors(make: Make):
     for line in held:
         line.close()
     wait_for(lambda: doors(server, "127.0.0.15") == ALL, "room")
+
+
+def test_prefixes_of_sources_hold_at_every_door_and_stored_bans_of_others_stay(make: Make):
+    server = make(max_per_host_connections=2, source_prefix4=29, defender=DEFENDER)
+    ports = server.ports  # type: ignore[attr-defined]
+    held = [
+        socket.create_connection(("127.0.0.1", server.port), 10, (f"127.0.1.{number}", 0))
+        for number in (1, 2)
+    ]
+    assert [line.recv(3) for line in held] == [b"SSH", b"SSH"]
+    assert greeting(ports["ftpd"], "127.0.1.3") == b"500 Access denied\r\n"
+    assert doors(server, "127.0.1.8") == ALL
+    for line in held:
+        line.close()
+    wait_for(lambda: doors(server, "127.0.1.3") == ALL, "room")
+    server.stop()
+    assert command(server, "ban", "add", "127.0.2.1").startswith("banned 127.0.2.0/29 until ")
+    common = {"source_prefix4": 24, "defender": DEFENDER}
+    server.configure({**server.sections, "common": common})
+    assert command(server, "ban", "add", "127.0.3.1").startswith("banned 127.0.3.0/24 until ")
+    server.start()
+    assert [doors(server, f"127.0.2.{number}") for number in (7, 8)] == [NONE, ALL]
+    assert doors(server, "127.0.3.200") == NONE
+    question = ["explain", "--connect", "127.0.2.7", "-c", str(server.directory)]
+    told = fork_server.run(question, timeout=60).stdout
+    assert "REFUSED 127.0.2.7 SSH by common.defender" in told
+    assert "127.0.2.0/29 is banned until" in told
+    assert "counted as 127.0.2.0/24" in told
+    server.stop()
+    assert command(server, "ban", "remove", "127.0.2.5") == "ended the ban of 127.0.2.5\n"
+    server.start()
+    assert doors(server, "127.0.2.7") == ALL

@@ -93,27 +93,30 @@ def add_ban(
     config_dir: ConfigDir = flags.HERE,
     config_file: ConfigFile = flags.FILE,
 ) -> None:
-    """Ban an address (IPv6: its /64)."""
+    """Ban an address; of IPv6 its network, by `common.source_prefix6` (/64)."""
 
     async def work() -> None:
-        from tidegate.model.address import host_of, parse_address
+        from tidegate.model.address import parse_address
+        from tidegate.model.sources import Sources
+        from tidegate.server.defence_options import prefixes
 
         if parse_address(address) is None:
             raise InvalidArgument(f"{address} is no address; a network goes on a list: tidegate ip-list add")
         until = int((time.time() + minutes * 60) * 1000) if minutes else 0
-        document = {
-            "type": 100,
-            "ipornet": host_of(address),
-            "description": description or "by hand",
-            "expires_at": until,
-        }
         async with opened(config_dir, config_file) as context:
             verbs, by = context.administration.lists, context.actor
+            source = Sources(prefixes(context.loaded)).of(address)
+            document = {
+                "type": 100,
+                "ipornet": source,
+                "description": description or "by hand",
+                "expires_at": until,
+            }
             try:
                 await verbs.add(document, by=by)
             except AlreadyExists:
-                await verbs.change(_name(100, host_of(address)), document, by=by)
-        say(f"banned {host_of(address)} {'until ' + _date(until) if until else 'for good'}")
+                await verbs.change(_name(100, source), document, by=by)
+        say(f"banned {source} {'until ' + _date(until) if until else 'for good'}")
 
     run(work())
 
@@ -124,12 +127,9 @@ def remove_ban(address: Address, *, where: Where) -> None:
     """End the ban of an address; with --url its penalty and score too, and at once."""
 
     async def work() -> None:
-        from tidegate.model.address import host_of
-
-        source = host_of(address.partition("/")[0])
         async with where.opened() as target:
-            await target.bans.remove(source)
-        say(f"ended the ban of {source}")
+            await target.bans.remove(address.partition("/")[0])
+        say(f"ended the ban of {address}")
 
     run(work())
 

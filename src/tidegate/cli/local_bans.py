@@ -6,9 +6,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from tidegate.accounts.lists import canonical, every_entry
+from tidegate.accounts.lists import every_entry
 from tidegate.cli.target import Document, Turned
-from tidegate.model.listed import ListKind, entry_name
+from tidegate.errors import NotFound
+from tidegate.model.address import parse_address
+from tidegate.model.address_list import AddressList
+from tidegate.model.listed import ListKind
 
 if TYPE_CHECKING:
     from tidegate.cli.provider import AdminContext
@@ -30,9 +33,18 @@ class LocalBans:
         ]
 
     async def remove(self, address: str) -> None:
-        """Remove the stored ban of an address."""
-        name = entry_name(ListKind.BAN, canonical(address))
-        await self._context.administration.lists.remove(name, by=self._context.actor)
+        """Remove the stored bans that hold an address, by whatever prefix they were made.
+
+        Raises:
+            NotFound: there is none.
+        """
+        wanted = parse_address(address)
+        entries = [one for one in await every_entry(self._context.provider) if one.type == ListKind.BAN]
+        found = [one for one in entries if AddressList([one.ipornet]).match(wanted) is not None]
+        if not found:
+            raise NotFound(f"no ban of {address} is stored")
+        for one in found:
+            await self._context.administration.lists.remove(one.name, by=self._context.actor)
 
 
 async def from_records(context: AdminContext, address: str, protocol: str) -> Document:
@@ -40,8 +52,8 @@ async def from_records(context: AdminContext, address: str, protocol: str) -> Do
     from tidegate.defence.explaining import explain
     from tidegate.defence.lists import AddressLists
     from tidegate.defence.pipeline import Defence
-    from tidegate.model.address import host_of
     from tidegate.model.address_list import parse_network
+    from tidegate.model.sources import name_of
     from tidegate.server.address_checks import AddressChecks
     from tidegate.server.defence_options import options, proxies
 
@@ -53,7 +65,7 @@ async def from_records(context: AdminContext, address: str, protocol: str) -> Do
         network = parse_network(entry.ipornet) if entry.type == ListKind.BAN else None
         until = entry.expires_at / 1000 or float("inf")
         if network is not None and until > now:
-            defence.defender.ban(host_of(str(network.network_address)), until)
+            defence.defender.ban(name_of(network), until)
     checks = AddressChecks()
     try:
         checks.changed = lambda found: setattr(defence, "checks", tuple(found))

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of addresses, and bans when a score is too high. Pure state; times are Unix seconds.
 
-A source is an IPv4 address or an IPv6 /64 (`model.address.host_of`), as in every limit by address.
+A source is what all limits by address count as one client (`model.sources`). Prefixes can be configured anew
+while bans run, and other servers that share bans may have others, so a ban holds for its network: it is found
+by each length of prefix that a banned source has, of which there are one or two.
 """
 
 from __future__ import annotations
 
 import enum
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final
 
 from tidegate.defence.deadlines import Deadlines
+from tidegate.model.address import parse_address
+from tidegate.model.address_list import parse_network
+from tidegate.model.sources import source_of
 
 MAX_BAN_SECONDS: Final = 30 * 86_400.0
 """A ban that grows with each try ends at most so long after the last try."""
@@ -78,6 +83,7 @@ class Defender:
         self.limits = limits
         self._marks: OrderedDict[str, deque[tuple[float, int]]] = OrderedDict()
         self._bans = Deadlines()
+        self._lengths: dict[int, Counter[int]] = {4: Counter(), 6: Counter()}  # of prefixes, by version of IP
 
     def mark(self, source: str, misdeed: Misdeed, now: float) -> float:
         """Count a misdeed.
@@ -106,9 +112,11 @@ class Defender:
 
     def ban(self, source: str, until: float) -> None:
         """Ban a source, or set another end."""
+        if source not in self._bans:
+            self._count(source, 1)
         self._bans.set(source, until)
         if len(self._bans) > MAX_BANS and (first := self._bans.earliest()) is not None:
-            self._bans.drop(first)
+            self._drop(first)
 
     def tried(self, source: str, now: float) -> float:
         """A source came; a ban that runs grows.
@@ -128,14 +136,29 @@ class Defender:
         """Until when a source is banned; 0 if it is not."""
         until = self._bans.get(source)
         if until and until <= now:
-            self._bans.drop(source)
+            self._drop(source)
             return 0.0
         return until
 
+    def holding(self, address: str, now: float) -> list[str]:
+        """Banned sources that hold an address, whatever prefixes they were banned by; usually one or none."""
+        if not self._bans:
+            return []
+        parsed = parse_address(address)
+        if parsed is None:
+            return [address] if self.banned_until(address, now) else []
+        lengths = self._lengths[parsed.version]
+        sources = [source_of(address, length, length) for length in lengths]
+        return [one for one in sources if self.banned_until(one, now)]
+
     def forgive(self, source: str) -> bool:
         """Forget score and ban of a source; False if there was nothing to forget."""
-        ban, marks = self._bans.drop(source), self._marks.pop(source, None)
+        ban, marks = self._drop(source), self._marks.pop(source, None)
         return ban or marks is not None
+
+    def forget_scores(self) -> None:
+        """Forget all scores; bans stay."""
+        self._marks.clear()
 
     def host(self, source: str, now: float) -> Host | None:
         """A source as it stands, None if nothing is known of it."""
@@ -157,6 +180,21 @@ class Defender:
     def bans(self) -> dict[str, float]:
         """Ends of all bans by source."""
         return dict(self._bans.items())
+
+    def _drop(self, source: str) -> bool:
+        dropped = self._bans.drop(source)
+        if dropped:
+            self._count(source, -1)
+        return dropped
+
+    def _count(self, source: str, by: int) -> None:
+        network = parse_network(source)
+        if network is None:
+            return
+        lengths = self._lengths[network.version]
+        lengths[network.prefixlen] += by
+        if not lengths[network.prefixlen]:
+            del lengths[network.prefixlen]
 
     def _prune(self, marks: deque[tuple[float, int]], now: float) -> None:
         while marks and marks[0][0] <= now - self.limits.observation_seconds:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tidegate.contracts.admission import AdmissionCheck
 from tidegate.defence.penalties import Penalty
-from tidegate.model.address import host_of
 from tidegate.model.listed import ListEntry, ListKind, ListMode
 from tidegate.model.proxies import NO_PROXIES, ProxyOptions
 
@@ -81,11 +80,13 @@ class ConnectAnswer:
     Attributes:
         address: of the client.
         protocol: ``SSH``, ``FTP``, ``DAV`` or ``HTTP``.
+        source: that limits by address count it as.
         steps: in the order of asking; those behind a refusal too.
     """
 
     address: str
     protocol: str
+    source: str
     steps: tuple[ConnectStep, ...] = field(default=())
 
     @property
@@ -99,6 +100,7 @@ class ConnectAnswer:
         return {
             "ip": self.address,
             "protocol": self.protocol,
+            "source": self.source,
             "allowed": refusing is None,
             "rule": "" if refusing is None else refusing.rule,
             "steps": [{"rule": one.rule, "outcome": one.outcome, "why": one.why} for one in self.steps],
@@ -140,14 +142,15 @@ async def explain(
         unproven: those that have not logged in; None where there is no running server.
         running: False where penalties, scores and rate limits are those of another process.
     """
-    source = host_of(address)
+    source = defence.sources.of(address)
     entry = defence.find(ListKind.DEFENDER, address, protocol, now)
     safe = entry is not None and entry.mode == ListMode.ALLOW
     steps = [
         _header(proxies, address),
         _allow_list(defence, address, protocol, now),
         _defender_list(entry),
-        _ban(defence, source, now, safe=safe),
+        _source(defence, address, source),
+        _ban(defence, address, source, now, safe=safe),
         _penalty(defence, address, source, monotonic, safe=safe, running=running),
         _connections(connections, defence, address),
         *([_startups(unproven)] if protocol in UNPROVEN else []),
@@ -158,10 +161,10 @@ async def explain(
         steps.append(ConnectStep("rate-limit safe list", "passes", _entry(friend)))
     spared = friend is not None or defence.options.proxies.match(address) is not None
     steps += [
-        _limiter(limiter, address, protocol, monotonic, spared=spared, running=running)
+        _limiter(limiter, address, source, protocol, monotonic, spared=spared, running=running)
         for limiter in defence.limiters
     ]
-    return ConnectAnswer(address, protocol, tuple(steps))
+    return ConnectAnswer(address, protocol, source, tuple(steps))
 
 
 def _defender_list(entry: ListEntry | None) -> ConnectStep:
@@ -208,12 +211,22 @@ def _time(until: float) -> str:
     )
 
 
-def _ban(defence: Defence, source: str, now: float, *, safe: bool) -> ConnectStep:
-    host = defence.defender.host(source, now)
+def _source(defence: Defence, address: str, source: str) -> ConnectStep:
+    """The network that limits by address count as one client."""
+    prefixes = defence.sources.prefixes
+    six = ":" in address
+    rule = "common.source_prefix6" if six else "common.source_prefix4"
+    length = prefixes.ipv6 if six else prefixes.ipv4
+    return ConnectStep(rule, "passes", f"counted as {source} by what follows (/{length} is one source)")
+
+
+def _ban(defence: Defence, address: str, source: str, now: float, *, safe: bool) -> ConnectStep:
     if safe:
         return ConnectStep("common.defender", "not asked", "the defender list spares the address")
-    if host is not None and host.banned_until:
-        return ConnectStep("common.defender", "refuses", f"{source} is banned {_time(host.banned_until)}")
+    for banned in defence.defender.holding(address, now):
+        until = defence.defender.banned_until(banned, now)
+        return ConnectStep("common.defender", "refuses", f"{banned} is banned {_time(until)}")
+    host = defence.defender.host(source, now)
     limits = defence.options.defender
     if limits is None:
         return ConnectStep("common.defender", "passes", "not banned; the defender is off")
@@ -277,7 +290,14 @@ async def _check(check: AdmissionCheck, address: str, protocol: str, *, safe: bo
 
 
 def _limiter(
-    limiter: Limiter, address: str, protocol: str, monotonic: float, *, spared: bool, running: bool
+    limiter: Limiter,
+    address: str,
+    source: str,
+    protocol: str,
+    monotonic: float,
+    *,
+    spared: bool,
+    running: bool,
 ) -> ConnectStep:
     rule, limits = limiter.limits.rule, limiter.limits
     if spared or not limiter.applies(address, protocol):
@@ -287,7 +307,7 @@ def _limiter(
     rate = f"{limits.average} in {limits.period_seconds:g} s, {limits.burst} at once, of {whom}"
     if not running:
         return ConnectStep(rule, "not known", f"{rate}; a running server knows: name it with --url")
-    wait = limiter.peek(host_of(address), monotonic)
+    wait = limiter.peek(source, monotonic)
     if wait > limits.allowed_wait:
         return ConnectStep(rule, "refuses", f"{rate}; the next one in {wait:.3f} s")
     return ConnectStep(rule, "passes", f"{rate}; {f'waits {wait:.3f} s' if wait > 0 else 'there is room'}")

@@ -38,7 +38,7 @@ class PenaltyLimits:
         least: seconds that have to come together before a source is refused.
         most: seconds that a source is refused for at most, from the last offence on.
         sources4: IPv4 addresses that are kept.
-        sources6: IPv6 networks (/64) that are kept.
+        sources6: IPv6 networks that are kept.
         overflow: with as many kept, ``permissive`` forgets the one that ends first, ``deny-all`` refuses all
             others until one has ended.
         exempt: addresses that are never penalised.

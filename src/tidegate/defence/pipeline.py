@@ -20,10 +20,10 @@ from tidegate.defence.defender import Defender, DefenderLimits, Host, Misdeed
 from tidegate.defence.limiter import Limiter, RateLimits
 from tidegate.defence.lists import AddressLists
 from tidegate.defence.penalties import Offence, Penalties, PenaltyLimits
-from tidegate.model.address import host_of
 from tidegate.model.address_list import AddressList
 from tidegate.model.listed import ListEntry, ListKind, ListMode, prefix_of
 from tidegate.model.refusal import Refusal
+from tidegate.model.sources import SourcePrefixes, Sources
 
 CHECK_SECONDS: Final = 5.0
 """Time that one check may take; without an answer by then the client may come."""
@@ -48,6 +48,7 @@ class DefenceOptions:
         limiters: in the order of the configuration.
         penalties: None penalises nobody.
         proxies: addresses of proxies; what they do by themselves is neither marked nor limited.
+        prefixes: what is one source.
     """
 
     allow_listed_only: bool = False
@@ -56,6 +57,7 @@ class DefenceOptions:
     limiters: tuple[RateLimits, ...] = ()
     penalties: PenaltyLimits | None = None
     proxies: AddressList = field(default_factory=lambda: AddressList(()))
+    prefixes: SourcePrefixes = field(default_factory=SourcePrefixes)
 
 
 TELL_SECONDS: Final = 5.0
@@ -72,6 +74,7 @@ class Defence:
     Args:
         options: what is on; replaced by `reconfigure`.
         checks: asked in this order after lists and bans.
+        sources: the rule of the server on what is a source; takes over the prefixes of `options`.
         banned: told of new bans.
         turned: told of refused requests, of each rule one in `TELL_SECONDS`.
         clock: Unix seconds.
@@ -91,6 +94,7 @@ class Defence:
         options: DefenceOptions,
         checks: Sequence[AdmissionCheck] = (),
         *,
+        sources: Sources | None = None,
         banned: Banned | None = None,
         turned: Turned | None = None,
         clock: Callable[[], float] = time.time,
@@ -98,6 +102,8 @@ class Defence:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.options = options
+        self.sources = sources or Sources()
+        self.sources.prefixes = options.prefixes
         self.lists = AddressLists()
         self.file_lists: AddressLists | None = None
         self.checks = tuple(checks)
@@ -113,10 +119,19 @@ class Defence:
         self._sleep = sleep
 
     def reconfigure(self, options: DefenceOptions) -> None:
-        """Take other options; scores, bans and full buckets stay where they can."""
+        """Take other options; scores, bans and full buckets stay where they can.
+
+        With other prefixes scores, penalties and buckets, which are those of other sources, begin anew; bans
+        hold for the networks that they were made for.
+        """
+        other = options.prefixes != self.sources.prefixes
+        if other:
+            self.sources.prefixes = options.prefixes
+            self.defender.forget_scores()
+            self.penalties = Penalties(options.penalties or NO_PENALTIES)
         self.defender.limits = options.defender or OFF
         self.penalties.limits = options.penalties or NO_PENALTIES
-        if options.limiters != self.options.limiters:
+        if other or options.limiters != self.options.limiters:
             self.limiters = [Limiter(one) for one in options.limiters]
         self.options = options
 
@@ -129,7 +144,8 @@ class Defence:
         if listed is not None:
             self.refusals[listed.rule] += 1
             if listed.rule == BANNED:
-                self.defender.tried(host_of(address), now)
+                for source in self.defender.holding(address, now):
+                    self.defender.tried(source, now)
         return listed
 
     def judge(self, address: str, protocol: str, now: float) -> Refusal | None:
@@ -145,10 +161,9 @@ class Defence:
             where = f", from {entry.name}" if entry.name.startswith("/") else ""
             text = f"{address} is on the defender list as {entry.ipornet}{where}"
             return Refusal(LISTED, text, banned=True)
-        source = host_of(address)
-        if self.defender.banned_until(source, now):
+        for source in self.defender.holding(address, now):
             return Refusal(BANNED, f"{source} is banned", banned=True)
-        return self._penalised(address, source)
+        return self._penalised(address, self.sources.of(address))
 
     def _penalised(self, address: str, source: str) -> Refusal | None:
         """Refuse a source that has a penalty."""
@@ -205,7 +220,7 @@ class Defence:
             return None
         if self.options.proxies.match(address) is not None:
             return None
-        source = host_of(address)
+        source = self.sources.of(address)
         for limiter in self.limiters:
             if not limiter.applies(address, protocol):
                 continue
@@ -262,10 +277,12 @@ class Defence:
 
     def host(self, address: str) -> Host | None:
         """One of them, None if nothing is known of it."""
-        source, now = host_of(address), self._clock()
+        source, now = self.sources.of(address), self._clock()
+        for banned in self.defender.holding(address, now):
+            return self.defender.host(banned, now)
         found = self.defender.host(source, now)
         penalty = self.penalties.remaining(source, self._monotonic())
-        if penalty is None or (found is not None and found.banned_until):
+        if penalty is None:
             return found
         score = 0 if found is None else found.score
         return Host(source, score, now + penalty.seconds, penalty.offence.value)
@@ -279,7 +296,9 @@ class Defence:
         now = self._clock()
         if self.find(ListKind.DEFENDER, address, protocol, now) is not None:
             return
-        source = host_of(address)
+        if self.defender.holding(address, now):
+            return
+        source = self.sources.of(address)
         until = self.defender.mark(source, misdeed, now)
         if until and self._banned is not None:
             self._banned(source, until, misdeed.value)
@@ -290,7 +309,7 @@ class Defence:
             return
         if self.find(ListKind.DEFENDER, address, protocol, self._clock()) is not None:
             return
-        source = host_of(address)
+        source = self.sources.of(address)
         seconds = self.penalties.charge(source, offence, self._monotonic())
         if seconds:
             log.info(

@@ -144,7 +144,7 @@ class Banned(Common):
     """An address was banned; `origin` has no connection then.
 
     Attributes:
-        source: the address, or the /64 of an IPv6 address.
+        source: see `model.sources`.
         until: end of the ban, Unix seconds.
         reason: the score that it reached the threshold by, such as ``score_invalid``.
     """

@@ -30,7 +30,7 @@ from tidegate.identity.passwords import (
     refusal_seconds,
     settled,
 )
-from tidegate.model.address_list import host_of
+from tidegate.model.sources import Sources
 from tidegate.policy.hash_costs import NO_COST, HashCost, cost_of
 
 WORKERS: Final = 4
@@ -38,7 +38,7 @@ WORKERS: Final = 4
 MAX_WAITING: Final = 128
 """Hashes asked for and not done; the next login is refused as ``busy``."""
 MAX_WAITING_PER_SOURCE: Final = 32
-"""The share of one host (IPv6: of one /64), so that a single guesser cannot shut everybody else out."""
+"""The share of one source, so that a single guesser cannot shut everybody else out."""
 RESERVED_PART: Final = 4
 """One part in so many of the queue is for hosts that have nothing in it, so that a few guessers together
 cannot shut everybody else out either."""
@@ -127,17 +127,20 @@ class HashPool:
 
     Args:
         spares: True while threads take from transfers what they compute with; then each kind has one.
+        sources: the rule on whose share of the queue one is.
     """
 
     def __init__(
         self,
         *,
+        sources: Sources | None = None,
         workers: int = WORKERS,
         max_waiting: int = MAX_WAITING,
         max_waiting_per_source: int = MAX_WAITING_PER_SOURCE,
         spares: Callable[[], bool] = lambda: False,
     ) -> None:
         self._spares = spares
+        self._sources = sources or Sources()
         self._usual = _Line("tidegate-hash", workers=workers, max_waiting=max_waiting)
         self._dear = _Line("tidegate-dear-hash", workers=1, max_waiting=min(max_waiting, MAX_DEAR_WAITING))
         self._max_per_source = max_waiting_per_source
@@ -156,8 +159,8 @@ class HashPool:
         """Call `function` in a thread. A cancelled caller whose turn has not come leaves the queue.
 
         Args:
-            source: whose share of the queue this takes, usually an address (of which the host counts, so that
-                nobody fills the queue from one IPv6 network); empty for our own work.
+            source: whose share of the queue this takes, usually an address (of which the source counts, so
+                that nobody fills the queue from one IPv6 network); empty for our own work.
             account: of those with one name one is computed at a time; empty for no such limit.
             cost: what it takes.
 
@@ -165,7 +168,7 @@ class HashPool:
             LoginRefused: the queue, or the source's share of it, is full, or the pool is closed; nothing was
                 started.
         """
-        source = host_of(source)
+        source = self._sources.of(source)
         dear = cost.milliseconds > DEAR_MILLISECONDS or cost.memory_kib > MEMORY_KIB // 2
         line = self._dear if dear else self._usual
         mine = self._by_source[source] if source else 0

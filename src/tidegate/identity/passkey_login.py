@@ -19,7 +19,6 @@ from tidegate.identity.admins import Throttled, require_welcome
 from tidegate.identity.passkeys import Assertion, BadPasskey, asserted, named
 from tidegate.identity.throttle import LoginThrottle
 from tidegate.model import Admin
-from tidegate.model.address_list import host_of
 from tidegate.policy.passkeys import Passkey, RelyingParty, document_of, passkeys_of
 from tidegate.policy.second_factor import PASSKEYS
 from tidegate.store.contract import Provider
@@ -66,7 +65,7 @@ class PasskeyLogin:
         Raises:
             Throttled: too many attempts by this address.
         """
-        wait = self._throttle.admit(_nobody(ip), ip, self._monotonic())
+        wait = self._throttle.admit(self._nobody(ip), ip, self._monotonic())
         if wait:
             raise Throttled(wait, username="")
 
@@ -92,7 +91,7 @@ class PasskeyLogin:
         if admin is None:
             raise LoginRefused("unknown_user")
         admin = await self._finish(ip, admin, party, challenge, answer, alone=True)
-        self._throttle.succeeded(_nobody(ip), ip, self._monotonic())
+        self._throttle.succeeded(self._nobody(ip), ip, self._monotonic())
         return admin
 
     async def after_password(
@@ -205,7 +204,6 @@ class PasskeyLogin:
         filters = replace(admin.filters, extra=extra)
         return await self._provider.update_admin(replace(admin, filters=filters), guard=unchanged)
 
-
-def _nobody(ip: str) -> str:
-    """The name that attempts of an address count for: one stranger cannot use up what others have."""
-    return f"passkey:{host_of(ip)}"
+    def _nobody(self, ip: str) -> str:
+        """The name that attempts of an address count for: one stranger cannot use up what others have."""
+        return f"passkey:{self._throttle.sources.of(ip)}"

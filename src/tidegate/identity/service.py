@@ -45,6 +45,7 @@ from tidegate.identity.upkeep import Upkeep
 from tidegate.model import Account, Origin, Peer, Principal, Tally
 from tidegate.model.geography import NO_LOCATION, Locate, nowhere
 from tidegate.model.sealing import NO_SEALING, SealsSecrets
+from tidegate.model.sources import Sources
 from tidegate.policy.login import require_login
 from tidegate.policy.methods import CERTIFICATE, KEYBOARD, combined, remaining_methods
 from tidegate.policy.second_factor import asks_code, code_follows, judged_method, totp_of
@@ -89,6 +90,7 @@ class IdentityOptions:
         totp: name, issuer and algorithm of each kind of one-time codes.
         delays: see `LoginDelays`.
         spares: see `HashPool`.
+        sources: the rule on what is one address in limits.
         home_refused: the reason why nobody may have a directory as a home; asked where a group gives it.
     """
 
@@ -106,6 +108,7 @@ class IdentityOptions:
     delays: LoginDelays = field(default_factory=LoginDelays)
     home_refused: Callable[[str], str | None] | None = None
     spares: Callable[[], bool] = lambda: False
+    sources: Sources = field(default_factory=Sources)
 
 
 _DELAYED: Final = frozenset(("password", KEYBOARD))
@@ -158,12 +161,13 @@ class Identity:
         self.delays = self._options.delays
         self._seals = seals
         self._factors: SecondFactors | None = None
-        self.throttle = LoginThrottle(guesses=self._options.guesses)
+        self.throttle = LoginThrottle(guesses=self._options.guesses, sources=self._options.sources)
         self._inspect = inspect
         self._pool = HashPool(
             workers=self._options.hash_workers,
             max_waiting=self._options.max_waiting,
             spares=self._options.spares,
+            sources=self._options.sources,
         )
         entries = MAX_ENTRIES if self._options.password_caching else 0
         self._cache = VerifiedCache(monotonic, max_entries=entries, ttl_seconds=self._options.cache_seconds)

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.model.address_list import host_of
+from tidegate.model.sources import Sources
 
 MAX_TRACKED: Final = 20_000
 """Names and addresses with recent attempts; the longest untouched is forgotten first."""
@@ -41,7 +41,7 @@ class ThrottleLimits:
     """Limits on guessing.
 
     Attributes:
-        per_address: attempts in a burst from one address (IPv6: from one /64).
+        per_address: attempts in a burst from one source.
         per_name: attempts in a burst on one name from anywhere. Higher, because strangers can use it up
             and lock the owner of the name out.
         recovery_seconds: an empty allowance is whole again after this long, evenly.
@@ -58,7 +58,7 @@ class GuessLimits:
 
     Attributes:
         per_user: wrong guesses in a burst at one user from one address.
-        per_address: wrong guesses in a burst from one address (IPv6: from one /64).
+        per_address: wrong guesses in a burst from one source.
         recovery_seconds: an empty allowance is whole again after this long, evenly.
     """
 
@@ -111,6 +111,9 @@ class LoginThrottle:
         limits: for administrators and API keys.
         guesses: for users.
         max_tracked: names and addresses, of each of the two.
+
+    Attributes:
+        sources: the rule on what is one address here.
     """
 
     def __init__(
@@ -118,8 +121,10 @@ class LoginThrottle:
         limits: ThrottleLimits | None = None,
         *,
         guesses: GuessLimits | None = None,
+        sources: Sources | None = None,
         max_tracked: int = MAX_TRACKED,
     ) -> None:
+        self.sources = sources or Sources()
         self._limits = limits or ThrottleLimits()
         self._guesses = guesses or GuessLimits()
         self._attempted = _Levels(self._limits.recovery_seconds, max_tracked)
@@ -144,7 +149,7 @@ class LoginThrottle:
             self._wrong.add(key, limit, 1, now)
 
     def _guess_keys(self, name: str, ip: str) -> list[tuple[str, tuple[str, str], int]]:
-        host = host_of(ip)
+        host = self.sources.of(ip)
         keys = [
             ("identity.guesses_per_user", (host, name), self._guesses.per_user),
             ("identity.guesses_per_address", (host, ""), self._guesses.per_address),
@@ -189,5 +194,5 @@ class LoginThrottle:
     def _keys(self, name: str, ip: str) -> tuple[tuple[tuple[str, str], int], ...]:
         return (
             (("name", name), self._limits.per_name),
-            (("address", host_of(ip)), self._limits.per_address),
+            (("address", self.sources.of(ip)), self._limits.per_address),
         )

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses of clients: how they are read, and what counts as one host.
-
-It is here and not in `policy`, because doors count connections by host and may not ask policy.
-"""
+"""Addresses of clients: how they are read, and which are local."""
 
 from __future__ import annotations
 
@@ -13,10 +10,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 Address = IPv4Address | IPv6Address
-
-IPV6_HOST_BITS: Final = 64
-"""Whoever has one IPv6 address usually has its /64, so that is what counts as one host."""
-
 
 MAX_REMEMBERED: Final = 4096
 """Addresses whose parsed form is remembered: a login asks for the same one some four times."""
@@ -73,24 +66,6 @@ def plain_address(text: str) -> str:
         return _parsed(text)[1]
     parsed = _parse(text)
     return text if parsed is None else str(parsed)
-
-
-def host_of(text: str) -> str:
-    """One host in limits by address: an IPv4 address, or the /64 of an IPv6 address.
-
-    What is no address is returned as it is.
-    """
-    return _host(text) if len(text) <= MAX_CHARACTERS else _find_host(text)
-
-
-def _find_host(text: str) -> str:
-    address = parse_address(text)
-    if isinstance(address, IPv6Address):
-        return str(IPv6Network((int(address), IPV6_HOST_BITS), strict=False))
-    return str(address) if address is not None else text
-
-
-_host: Final = lru_cache(maxsize=MAX_REMEMBERED)(_find_host)
 
 
 _LOCAL_FOUR: Final = tuple(

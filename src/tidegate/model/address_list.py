@@ -8,9 +8,9 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
-from tidegate.model.address import Address, host_of, parse_address
+from tidegate.model.address import Address, parse_address
 
-__all__ = ["Address", "AddressList", "Network", "host_of", "parse_address", "parse_network"]
+__all__ = ["Address", "AddressList", "Network", "parse_address", "parse_network"]
 
 Network = IPv4Network | IPv6Network
 

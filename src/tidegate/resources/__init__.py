@@ -2,7 +2,7 @@
 """One ledger of what peers can use up: descriptors, handles, buffered bytes, key exchanges, unproven peers.
 
 Rules. A peer cannot make anything grow that has no row here (`rows`): its limits by connection, source
-(`model.address.host_of`), account and process, the key that sets them, and the consequence of reaching them.
+(`model.sources`), account and process, the key that sets them, and the consequence of reaching them.
 Whoever takes asks first and gives back exactly once; all calls are synchronous and made from the event loop.
 Reaching a limit is logged once, with the rule's name, and so is its end (`notices`).
 

@@ -35,7 +35,7 @@ class Connections:
         """The limit that leaves no room for another connection of a source; None if there is room.
 
         Args:
-            source: see `model.address.host_of`.
+            source: see `model.sources`.
             exempt: the limit of one source does not hold.
         """
         mine = self._each[source]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tidegate.model.proxies import NO_PROXIES, ProxyOptions
+from tidegate.model.sources import Sources
 from tidegate.resources.arrivals import Arrivals
 from tidegate.resources.buffers import Buffers
 from tidegate.resources.connections import Connections
@@ -38,6 +39,7 @@ class Ledger:
         key_exchanges: of each source, in a minute.
         buffers: bytes of input and output that wait.
         proxies: whose PROXY header doors read; replaced when the configuration is read again.
+        sources: the rule on what is one source; the one that whoever limits by address is given.
         connections: open connections of all doors but HTTP, and of each source.
         arrivals: those of SSH, FTP and doors of other packages that have not logged in.
         newcomers: what those who have not logged in take of the event loop.
@@ -53,6 +55,7 @@ class Ledger:
         self.clock = clock
         self.entrance: Entrance = OpenEntrance()
         self.inherited = Inherited()
+        self.sources = Sources()
         self.connections = Connections()
         self.arrivals: Arrivals[Any] = Arrivals()
         self.newcomers = Newcomers(transfers=lambda: self.handles.used > 0)

@@ -20,9 +20,9 @@ from tidegate.errors import AlreadyExists, NotFound, ProviderUnavailable, Tidega
 from tidegate.events.bus import Bus
 from tidegate.events.kinds import Banned, Disconnected, LoggedIn, LoginFailed, Refused
 from tidegate.model import Origin
-from tidegate.model.address import host_of
 from tidegate.model.address_list import AddressList, parse_network
 from tidegate.model.listed import ListEntry, ListKind
+from tidegate.model.sources import name_of
 from tidegate.packages import load_beside
 from tidegate.resources import Ledger, StartupLimits
 from tidegate.server.address_checks import AddressChecks
@@ -75,7 +75,7 @@ class DefenceHost:
         self._provider = provider
         self._bus = bus
         self.defence = ledger.entrance = Defence(
-            options(loaded), banned=self._was_banned, turned=on_record(bus)
+            options(loaded), sources=ledger.sources, banned=self._was_banned, turned=on_record(bus)
         )
         self.checks = checks
         checks.changed, checks.listed = self._take_checks, self._take_lists
@@ -198,17 +198,17 @@ class DefenceHost:
         Raises:
             ProviderUnavailable: a stored ban cannot be removed now; nothing was forgotten.
         """
-        source = host_of(address)
+        defence, own = self.defence, self.defence.sources.of(address)
         async with self._turn:
-            self._unwritten.pop(source, None)
-            stored = True
-            try:
-                await self._provider.delete_list_entry(stored_ban(source, 0, "").name)
-            except NotFound:
-                stored = False
-            self._stored.pop(source, None)
-            penalised = self.defence.penalties.forgive(source)
-            return self.defence.defender.forgive(source) or penalised or stored
+            known = False
+            for source in {own, *defence.defender.holding(address, time.time())}:
+                self._unwritten.pop(source, None)
+                with contextlib.suppress(NotFound):
+                    await self._provider.delete_list_entry(stored_ban(source, 0, "").name)
+                    known = True
+                self._stored.pop(source, None)
+                known |= defence.defender.forgive(source)
+            return defence.penalties.forgive(own) or known
 
     # -- records -------------------------------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ class DefenceHost:
                 with contextlib.suppress(NotFound):
                     await self._provider.delete_list_entry(entry.name)
                 continue
-            source = host_of(str(network.network_address))
+            source = name_of(network)
             found[source] = until or float("inf")
         for source in self._stored.keys() - found.keys():
             defender.forgive(source)  # somebody ended it

@@ -16,6 +16,7 @@ from tidegate.events.kinds import LoginFailed
 from tidegate.model.address_list import AddressList, parse_network
 from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
 from tidegate.model.proxies import ProxyOptions
+from tidegate.model.sources import SourcePrefixes
 
 UNKNOWN: Final = frozenset(("unknown_user", "bad_username"))
 WRONG: Final = frozenset(
@@ -111,6 +112,12 @@ def all_proxies(loaded: Loaded) -> AddressList:
     return AddressList(found)
 
 
+def prefixes(loaded: Loaded) -> SourcePrefixes:
+    """Prefixes of what is one source."""
+    common = loaded.settings.common
+    return SourcePrefixes(common.source_prefix4, common.source_prefix6)
+
+
 def options(loaded: Loaded) -> DefenceOptions:
     """Options of the pipeline from `common`."""
     common = loaded.settings.common
@@ -120,6 +127,7 @@ def options(loaded: Loaded) -> DefenceOptions:
         defender=_limits(common.defender),
         penalties=penalties(loaded),
         proxies=all_proxies(loaded),
+        prefixes=prefixes(loaded),
         limiters=tuple(
             RateLimits(
                 rule=f"common.rate_limiters[{index}]",

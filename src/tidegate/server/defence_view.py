@@ -7,7 +7,6 @@ import time
 
 from tidegate.defence.explaining import ConnectAnswer, OpenConnections, UnprovenConnections, explain
 from tidegate.defence.pipeline import Defence
-from tidegate.model.address import host_of
 from tidegate.resources import Ledger, StartupLimits
 
 
@@ -26,7 +25,7 @@ async def explained(
         connections=OpenConnections(
             used=counted.used,
             most=counted.most,
-            mine=counted.of(host_of(address)),
+            mine=counted.of(defence.sources.of(address)),
             most_each=counted.most_each,
         ),
         unproven=UnprovenConnections(

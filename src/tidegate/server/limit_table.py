@@ -63,6 +63,12 @@ def _connection_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
     tries = "no limit" if sftpd.max_auth_tries < 0 else str(sftpd.max_auth_tries or DEFAULT_MAX_AUTH_TRIES)
     return [
         LimitRow(
+            resource="one source",
+            source=f"IPv4 /{common.source_prefix4}, IPv6 /{common.source_prefix6}",
+            keys=("common.source_prefix4", "common.source_prefix6"),
+            consequence="addresses of one network share every limit, score, ban and penalty of a source",
+        ),
+        LimitRow(
             resource="file descriptors",
             process=f"{limits.descriptors}, of which {limits.reserved_descriptors} are kept in reserve",
             keys=("limits.reserved_descriptors",),

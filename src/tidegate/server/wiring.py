@@ -38,6 +38,8 @@ _SECTIONS_READ_AT_START: Final = (
     "events", "cluster", "inspection", "identity", "storage", "limits", "mfa", "kms", "http", "command",
     "hooks", "syslog", "sandbox",
 )  # fmt: skip
+LOCK_NOTES: Final = "git-locks.notes"
+"""Directory in the configuration directory with notes of locks that pushes hold on storage elsewhere."""
 _HOOK_KEYS: Final = {
     "common": ("startup_hook", "post_connect_hook", "post_disconnect_hook"),
     "sftpd": ("keyboard_interactive_auth_hook", "keyboard_interactive_auth_program"),
@@ -122,6 +124,7 @@ def ssh_options(loaded: Loaded) -> SshOptions:
             output_bytes=sftpd.programs.output_limit << 20,
             copy_bytes=sftpd.programs.copy_limit << 20,
             memory_bytes=sftpd.programs.memory_limit << 20,
+            notes=str(loaded.config_dir / LOCK_NOTES),
         ),
         fast_lane=sftpd.fast_lane,
         max_connections=common.max_total_connections or no_limit,
@@ -181,6 +184,7 @@ def identity_options(loaded: Loaded, ledger: Ledger) -> IdentityOptions:
         ),
         delays=login_delays(loaded),
         spares=lambda: ledger.newcomers.spares,
+        sources=ledger.sources,
         guesses=GuessLimits(
             loaded.settings.identity.guesses_per_user, loaded.settings.identity.guesses_per_address
         ),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from fractions import Fraction
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
@@ -16,10 +17,12 @@ from tidegate.defence.defender import Defender, DefenderLimits, Misdeed
 from tidegate.defence.limiter import Bucket, Limiter, RateLimits
 from tidegate.defence.lists import AddressLists
 from tidegate.defence.networks import NetworkTable
+from tidegate.defence.penalties import Offence, PenaltyLimits
 from tidegate.defence.pipeline import BANNED, LISTED, Defence, DefenceOptions
 from tidegate.model.address_list import AddressList, parse_network
 from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
 from tidegate.model.refusal import Refusal
+from tidegate.model.sources import SourcePrefixes, Sources, name_of
 
 SCORES = {
     Misdeed.UNKNOWN_USER: 2,
@@ -71,6 +74,40 @@ def test_the_most_specific_network_is_found(steps: list[tuple[str, bool]], numbe
             key=lambda text: -ip_network(text).prefixlen,
         )
         assert list(table.holding(str(address))) == expected
+
+
+@given(
+    st.lists(networks, max_size=12),
+    st.lists(st.tuples(networks, st.booleans(), st.integers(0, 2**32 - 1)), max_size=20),
+    st.sampled_from([0, 2, 1024]),
+)
+def test_changes_of_a_table_in_use_are_found_at_once(
+    first: list[str], steps: list[tuple[str, bool, int]], spliced: int
+) -> None:
+    table: NetworkTable[str] = NetworkTable()
+    model: dict[str, str] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tidegate.defence.networks.MAX_SPLICED", spliced)
+        patch.setattr("tidegate.defence.networks.SLACK", 4)
+        for step, (text, keep, number) in enumerate([*((text, True, 0) for text in first), *steps]):
+            network = parse_network(text)
+            assert network is not None
+            if keep:
+                table.put(network, f"{text} {step}")
+                model[text] = f"{text} {step}"
+            else:
+                table.drop(network)
+                model.pop(text, None)
+            if step < len(first):
+                continue
+            for asked in (number & 0x0300FF03, int(network.network_address), int(network.broadcast_address)):
+                address = ip_address(asked)
+                expected = sorted(
+                    (text for text in model if address in ip_network(text)),
+                    key=lambda text: -ip_network(text).prefixlen,
+                )
+                assert list(table.holding(str(address))) == [model[text] for text in expected]
+    assert sorted(table.values()) == sorted(model.values())
 
 
 def test_addresses_of_both_versions_do_not_mix() -> None:
@@ -223,10 +260,11 @@ class Clock:
         self.now += seconds
 
 
-def defence(clock: Clock, options: DefenceOptions, checks=(), banned=None) -> Defence:
+def defence(clock: Clock, options: DefenceOptions, checks=(), banned=None, sources=None) -> Defence:
     return Defence(
         options,
         checks,
+        sources=sources,
         banned=banned,
         clock=lambda: clock.now,
         monotonic=lambda: clock.now,
@@ -264,6 +302,97 @@ def test_one_ipv6_customer_is_one_source() -> None:
         one.mark(f"2001:db8::{index}", "SSH", Misdeed.LIMIT_EXCEEDED)
     assert one.check("2001:db8::ffff", "SSH") is not None
     assert one.check("2001:db8:0:1::1", "SSH") is None
+
+
+banned_networks = st.one_of(
+    networks,
+    st.builds(
+        lambda base, prefix: str(ip_network(((0x20010DB8 << 96) | (base << 60), prefix), strict=False)),
+        st.integers(0, 31),
+        st.integers(32, 128),
+    ),
+)
+some_addresses = st.one_of(
+    st.integers(0, 2**32 - 1).map(lambda number: str(ip_address(number & 0x0300FF03))),
+    st.integers(0, 31).map(lambda base: str(ip_address((0x20010DB8 << 96) | (base << 60) | 5))),
+)
+
+
+@given(st.lists(st.tuples(banned_networks, st.integers(0, 3)), max_size=20), some_addresses)
+def test_bans_of_any_prefix_hold_for_their_network_until_they_end(
+    steps: list[tuple[str, int]], address: str
+) -> None:
+    defender, model = Defender(limits()), dict[str, float]()
+    for text, act in steps:
+        network = parse_network(text)
+        assert network is not None
+        source = name_of(network)
+        if act:
+            defender.ban(source, 10.0 * act)
+            model[source] = 10.0 * act
+        else:
+            assert defender.forgive(source) == (model.pop(source, None) is not None)
+    for now in (0.0, 15.0, 25.0, 35.0):
+        expected = {
+            source
+            for source, until in model.items()
+            if until > now and AddressList([source]).match(address) is not None
+        }
+        assert set(defender.holding(address, now)) == expected
+
+
+def test_the_prefixes_of_sources_hold_for_scores_bans_penalties_and_rate_limits() -> None:
+    sources = Sources()
+    one = defence(
+        Clock(),
+        DefenceOptions(
+            defender=limits(),
+            penalties=PenaltyLimits(seconds={Offence.AUTH_FAIL: 10.0}),
+            limiters=(RateLimits(rule="r", average=1, period_seconds=100.0),),
+            prefixes=SourcePrefixes(24, 48),
+        ),
+        sources=sources,
+    )
+    assert sources.prefixes == SourcePrefixes(24, 48)  # the rule of the whole server
+    for index in range(2):
+        one.mark(f"2001:db8:0:{index}::1", "SSH", Misdeed.LIMIT_EXCEEDED)
+        one.penalise(f"192.0.2.{index}", "SSH", Offence.AUTH_FAIL)
+    banned, penalised = one.check("2001:db8::9", "SSH"), one.check("192.0.2.200", "SSH")
+    assert banned is not None and banned.text == "2001:db8::/48 is banned"
+    assert penalised is not None and penalised.text.startswith("192.0.2.0/24 is refused for 20 s")
+    assert one.check("192.0.3.200", "SSH") is None
+    assert one.check("2001:db8:1::9", "SSH") is None
+    waits = [asyncio.run(one.wait(f"10.0.0.{index}", "SSH")) for index in (1, 2)]
+    assert waits[0] is None and waits[1] is not None and waits[1].rule == "r"
+
+
+def test_other_prefixes_leave_bans_as_they_are_and_begin_scores_anew() -> None:
+    clock = Clock()
+    options = DefenceOptions(
+        defender=limits(ban_seconds=100, increment_seconds=60),
+        penalties=PenaltyLimits(seconds={Offence.AUTH_FAIL: 20.0}),
+        limiters=(RateLimits(rule="r", average=1, period_seconds=100.0),),
+    )
+    one = defence(clock, options)
+    for _ in range(2):
+        one.mark("2001:db8::1", "SSH", Misdeed.LIMIT_EXCEEDED)
+        one.mark("192.0.2.1", "SSH", Misdeed.BAD_CREDENTIAL)
+    one.penalise("192.0.2.9", "SSH", Offence.AUTH_FAIL)
+    one.limiters[0].take("192.0.2.1", clock.now)
+    one.reconfigure(replace(options, prefixes=SourcePrefixes(32, 48)))
+    assert one.check("2001:db8::2", "SSH") is not None  # the /64 that was banned
+    assert one.defender.banned_until("2001:db8::/64", clock.now) == 1160  # and it grows by each try
+    assert one.check("2001:db8:0:1::2", "SSH") is None  # not the rest of the /48
+    assert [host.source for host in one.hosts()] == ["2001:db8::/64"]
+    found = one.host("2001:db8::77")
+    assert found is not None and found.source == "2001:db8::/64" and found.banned_until == 1160
+    assert one.check("192.0.2.9", "SSH") is None
+    assert one.limiters[0].peek("192.0.2.1", clock.now) == 0
+    one.mark("2001:db8::1", "SSH", Misdeed.LIMIT_EXCEEDED)  # it is banned already: no score of the /48
+    assert one.defender.host("2001:db8::/48", clock.now) is None
+    kept = one.limiters
+    one.reconfigure(replace(options, prefixes=SourcePrefixes(32, 48), allow_listed_only=False))
+    assert one.limiters is kept
 
 
 def test_to_ask_who_would_be_refused_has_no_effect() -> None:

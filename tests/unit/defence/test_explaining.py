@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tidegate.defence.defender import DefenderLimits, Misdeed
 from tidegate.defence.explaining import (
     ConnectAnswer,
+    ConnectStep,
     OpenConnections,
     UnprovenConnections,
     explain,
@@ -25,6 +26,7 @@ from tidegate.model.address_list import AddressList
 from tidegate.model.listed import ListEntry, ListKind, ListMode, entry_name
 from tidegate.model.proxies import ProxyOptions
 from tidegate.model.refusal import Refusal
+from tidegate.model.sources import SourcePrefixes
 
 NOW = 1_800_000_000.0
 
@@ -105,6 +107,25 @@ async def test_each_rule_is_named_with_what_it_says():
     assert friend.refusing is None
     assert outcomes(friend)["check nines"] == "not asked"
     assert outcomes(friend)["common.rate_limiters[0]"] == "not asked"
+
+
+async def test_what_counts_as_one_source_is_told_and_a_ban_of_another_prefix_is_found():
+    one = defence(prefixes=SourcePrefixes(24, 56))
+    one.defender.ban("2001:db8::/64", NOW + 60)
+    answer = await ask(one, "192.0.2.4")
+    assert answer.to_document()["source"] == "192.0.2.0/24"
+    assert (
+        ConnectStep(
+            "common.source_prefix4", "passes", "counted as 192.0.2.0/24 by what follows (/24 is one source)"
+        )
+        in answer.steps
+    )
+    old = await ask(one, "2001:db8::1")
+    assert old.source == "2001:db8::/56"
+    assert old.refusing == ConnectStep(
+        "common.defender", "refuses", "2001:db8::/64 is banned until 2027-01-15 08:01:00 UTC"
+    )
+    assert (await ask(one, "2001:db8:0:1::1")).refusing is None
 
 
 async def test_limits_of_connections_proxies_and_what_only_a_server_knows():

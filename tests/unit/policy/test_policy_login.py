@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tidegate.errors import LoginRefused
 from tidegate.model import Account, Filters, Protocol, StorageConfig, TimeWindow
-from tidegate.model.address_list import AddressList, host_of, parse_address, parse_network
+from tidegate.model.address_list import AddressList, parse_address, parse_network
 from tidegate.policy.hours import open_window, parse_clock
 from tidegate.policy.login import check_login, refusal, require_login
 from tidegate.policy.methods import (
@@ -353,23 +353,6 @@ def test_mapped_addresses_are_the_ones_they_hold(address: Any, bits: int) -> Non
 
 def test_utc_is_the_default_zone() -> None:
     assert open_window((MONDAY,), at("2026-09-21T08:00:00+00:00"), UTC) == 0
-
-
-@pytest.mark.parametrize(
-    ("text", "host"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8::1", "2001:db8::/64"),
-        ("[2001:db8::ffff:2]", "2001:db8::/64"),
-        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("no address", "no address"),
-        ("", ""),
-    ],
-)
-def test_one_host_is_an_address_or_a_64(text: str, host: str) -> None:
-    assert host_of(text) == host
 
 
 CERTIFICATES = ("TLSCertificate", "TLSCertificate+password")

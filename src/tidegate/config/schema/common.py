@@ -55,6 +55,23 @@ class Common(Section):
     max_per_host_connections: int = key(
         20, "Connections of one client address; 0 no limit.", ge=0, le=10_000_000
     )
+    source_prefix4: int = key(
+        32,
+        "IPv4 addresses that begin with so many equal bits are one client in limits, scores, bans and "
+        "penalties by address; 32 is each address by itself. Bans that run hold for what they were made for "
+        "after a change; scores, penalties and rate limits begin anew.",
+        unit="bits",
+        ge=8,
+        le=32,
+    )
+    source_prefix6: int = key(
+        64,
+        "The same for IPv6. A customer usually has a /64, often a /56 or a /48, and can come from each of "
+        "its addresses.",
+        unit="bits",
+        ge=32,
+        le=128,
+    )
     allowlist_status: int = key(
         0, "1 lets only addresses of the allow list connect, at every door and to the REST API.", ge=0, le=1
     )

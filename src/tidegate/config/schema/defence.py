@@ -135,7 +135,7 @@ class PenaltyKeys(Section):
     min: float = key(15, "Sum from which on the address is refused.", unit="seconds", ge=0, le=86_400)
     max: float = key(600, "Longest time that an address is refused for.", unit="seconds", ge=1, le=86_400)
     max_sources4: int = key(65_536, "IPv4 addresses that are remembered.", ge=1, le=1_000_000)
-    max_sources6: int = key(65_536, "IPv6 networks (/64) that are remembered.", ge=1, le=1_000_000)
+    max_sources6: int = key(65_536, "IPv6 networks that are remembered.", ge=1, le=1_000_000)
     overflow: Literal["permissive", "deny-all"] = key(
         "permissive",
         "With as many remembered: `permissive` forgets the one that ends first, `deny-all` refuses all "

@@ -115,7 +115,7 @@ class Httpd(Section):
     )
     max_connections_per_source: int = key(
         100,
-        "Connections of one client address (IPv6: one /64) to one binding, but for those in `proxy_allowed`; "
+        "Connections of one client address to one binding, but for those in `proxy_allowed`; "
         "the one of it that has waited longest makes room; 0 no limit.",
         ge=0,
         le=100_000,

@@ -51,8 +51,7 @@ class LimitKeys(Section):
     )
     key_exchanges_per_source: int = key(
         1200,
-        "Key exchanges of one client address (IPv6: one /64) in a minute; further connections are refused; "
-        "0 no limit.",
+        "Key exchanges of one client address in a minute; further connections are refused; 0 no limit.",
         ge=0,
         le=10_000_000,
     )

@@ -115,8 +115,7 @@ class Sftpd(Section):
     )
     max_startups_per_source: int = key(
         50,
-        "Connections of one client address (IPv6: one /64) that have not logged in, once `start` is reached; "
-        "0 no limit.",
+        "Connections of one client address that have not logged in, once `start` is reached; 0 no limit.",
         ge=0,
         le=10_000_000,
     )

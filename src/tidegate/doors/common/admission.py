@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decides who may connect: lists and bans, limits on all connections, of one source, and on unproven ones.
 
-A source is what limits count as one client: an IPv4 address, an IPv6 /64 (`model.address.host_of`). A
+A source is what limits count as one client (`model.sources`). A
 connection waits from its first byte until the door says that it has proved itself, and again when the door
 says so; who has waited longest makes room for others (`resources.arrivals`).
 """
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from tidegate.model.address import host_of
 from tidegate.model.address_list import AddressList
 from tidegate.model.proxies import Ends
 from tidegate.model.refusal import Refusal
@@ -75,7 +74,7 @@ class Visit:
 
     Attributes:
         address: of the client.
-        source: the part of it that limits count.
+        source: what limits count it as.
         end: ends the connection at once; the argument is the rule that it makes room by. Set by the door.
         heard: True once the client sent anything that made sense. Set by the door.
         rename_onto: what the binding it came by says of RENAME onto a name that exists.
@@ -96,12 +95,12 @@ class Visit:
         "source",
     )
 
-    def __init__(self, address: str, rename_onto: str = "", ends: Ends | None = None) -> None:
+    def __init__(self, address: str, source: str, rename_onto: str = "", ends: Ends | None = None) -> None:
         self.address = address
         self.ends = ends
         self.leave: Callable[[], None] = lambda: None
         self.newcomers: Newcomers | None = None
-        self.source = host_of(address)
+        self.source = source
         self.end: Callable[[str], object] | None = None
         self.heard: Callable[[], bool] | None = None
         self.over = False
@@ -176,7 +175,8 @@ class Admission:
             turned = self._ledger.entrance.check(address, self._protocol)
             if turned is not None:
                 return turned
-        visit, now = Visit(address, rename_onto, ends), self._ledger.clock()
+        source, now = self._ledger.sources.of(address), self._ledger.clock()
+        visit = Visit(address, source, rename_onto, ends)
         victim: Visit | None = None
         full = self._full(visit, limits)
         if full is not None and self._of_source(full) and self._protocol:

@@ -93,7 +93,7 @@ class SshOptions:
         fast_lane: use the accelerator where cipher and libraries allow it.
         max_connections: connections at a time.
         max_startups: connections that have not logged in yet, at a time; see `StartupLimits`.
-        max_per_host: connections from one address at a time (IPv6: one /64).
+        max_per_host: connections from one source at a time.
         max_channels: channels of one connection.
         window_bytes: see `DEFAULT_WINDOW`.
         max_packet_bytes: see `DEFAULT_PACKET`.

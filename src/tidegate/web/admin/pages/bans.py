@@ -14,7 +14,8 @@ from starlette.responses import Response
 from tidegate.accounts.lists import canonical
 from tidegate.defence.defender import Host
 from tidegate.errors import AlreadyExists, BadRecord, NotFound
-from tidegate.model.address import host_of, parse_address
+from tidegate.model.address import parse_address
+from tidegate.model.address_list import AddressList, parse_network
 from tidegate.model.listed import ListEntry, ListKind, entry_name
 from tidegate.web.admin.record_pages import sentence
 from tidegate.web.admin.registry import Nav, Page
@@ -45,9 +46,13 @@ async def _page(visit: Visit, errors: Mapping[str, str]) -> Response:
     )
     counts = {"": len(hosts), **{kind: sum(_kind(host) == kind for host in hosts) for kind, _ in KINDS[1:]}}
     wanted = parse_address(text) if text else None
-    source = host_of(text) if wanted is not None else text
+    sources = services.throttle.sources
+    source = sources.of(text) if wanted is not None else text
     found = [
-        host for host in hosts if (not only or _kind(host) == only) and (not source or source in host.source)
+        host
+        for host in hosts
+        if (not only or _kind(host) == only)
+        and (not source or source in host.source or AddressList([host.source]).match(wanted) is not None)
     ]
     found.sort(key=lambda host: (-host.banned_until, -host.score, host.source))
     first = min(int(given) if given.isascii() and given.isdigit() else 0, max(len(found) - 1, 0))
@@ -72,6 +77,7 @@ async def _page(visit: Visit, errors: Mapping[str, str]) -> Response:
         "errors": errors,
         "values": {name: visit.form[name] for name in ("ip", "minutes", "description")},
         "minutes": MINUTES,
+        "prefixes": sources.prefixes,
     }
     return visit.html("bans.html", context, status=400 if errors else 200)
 
@@ -85,7 +91,8 @@ async def _row(visit: Visit, host: Host) -> dict[str, Any]:
     entry = await visit.services.provider.list_entry(_name(host.source)) if host.banned_until else None
     left = host.banned_until - time.time()
     address = host.source.partition("/")[0]
-    refused = [one for one in reversed(visit.sampler.events.last) if host_of(one.ip) == host.source]
+    of = AddressList([host.source])
+    refused = [one for one in reversed(visit.sampler.events.last) if of.match(one.ip) is not None]
     names = list(dict.fromkeys(one.username for one in refused if one.username))
     return {
         "host": host,
@@ -111,7 +118,7 @@ def _name(source: str) -> str:
 
 
 async def add(visit: Visit) -> Response:
-    """Ban an address; of IPv6 its /64."""
+    """Ban an address, or the network that counts as one client."""
     form = visit.form
     ip, errors = form.text("ip"), {}
     if parse_address(ip) is None:
@@ -127,7 +134,8 @@ async def add(visit: Visit) -> Response:
         return await _page(visit, errors)
     until = int((time.time() + minutes * 60) * 1000) if minutes else 0
     try:
-        source = await _ban(visit, ip, until, form.text("description") or "by hand")
+        source = visit.services.throttle.sources.of(ip)
+        await _ban(visit, source, until, form.text("description") or "by hand")
     except (BadRecord, AlreadyExists) as error:
         where = "description" if isinstance(error, BadRecord) and error.field == "description" else "ip"
         text = "It is banned already." if isinstance(error, AlreadyExists) else sentence(error.text)
@@ -135,17 +143,16 @@ async def add(visit: Visit) -> Response:
     return visit.go("bans", done=f"{source} is banned.")
 
 
-async def _ban(visit: Visit, ip: str, until: int, description: str) -> str:
+async def _ban(visit: Visit, source: str, until: int, description: str) -> None:
     document = {
         "type": int(ListKind.BAN),
-        "ipornet": host_of(ip),
+        "ipornet": source,
         "description": description,
         "expires_at": until,
     }
     await visit.services.administration.lists.add(document, by=visit.actor)
     if visit.services.defence is not None:
         await visit.services.defence.refresh()
-    return host_of(ip)
 
 
 async def unban(visit: Visit) -> Response:
@@ -166,21 +173,21 @@ async def unban(visit: Visit) -> Response:
     _log.info("ban of %s ended by administrator %r", source, visit.who.username)
     undo = ""
     if host is not None and host.banned_until and not host.penalty:
-        undo = url("ban-again", ip=address, until=int(host.banned_until))
+        undo = url("ban-again", ip=host.source, until=int(host.banned_until))
     return visit.go("bans", done=f"{source} may come in again.", undo=undo)
 
 
 async def ban_again(visit: Visit) -> Response:
     """Take back the end of a ban."""
     ip, until = visit.query("ip", longest=64), visit.query("until", longest=20)
-    if parse_address(ip) is None or not (until.isascii() and until.isdigit()):
+    if parse_network(ip) is None or not (until.isascii() and until.isdigit()):
         raise NotFound("this ban cannot be made again")
     ends = int(until) * 1000
     try:
-        source = await _ban(visit, ip, ends if ends < 2**53 else 0, "banned again by hand")
+        await _ban(visit, ip, ends if ends < 2**53 else 0, "banned again by hand")
     except AlreadyExists:
-        source = host_of(ip)
-    return visit.go("bans", done=f"{source} is banned again.")
+        _log.info("%s was banned again before", ip)
+    return visit.go("bans", done=f"{ip} is banned again.")
 
 
 PAGES: Final = (

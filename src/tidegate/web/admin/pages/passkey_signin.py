@@ -9,7 +9,6 @@ from typing import Final
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from tidegate.errors import Denied, LoginRefused
-from tidegate.model.address_list import host_of
 from tidegate.policy.passkeys import passkeys_of
 from tidegate.web.admin import passkey_site as site
 from tidegate.web.admin import sessions
@@ -101,7 +100,7 @@ async def begin_instead(visit: Visit) -> Response:
         site.INSTEAD,
         sessions.digest_of(visit.request, secret),
         # Rows of one person are bounded: those of strangers count for the address that they come from.
-        username=f"@{host_of(visit.ip)}",
+        username=f"@{services.throttle.sources.of(visit.ip)}",
         ip=visit.ip,
     )
     options = passkeys.request_options(party, challenge, known=None, verified=True)

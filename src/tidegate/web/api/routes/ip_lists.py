@@ -216,7 +216,7 @@ def _listed(host: Host) -> dict[str, Any]:
 
 @router.get("/defender/hosts", responses={200: {"description": "Addresses with a score or a ban."}})
 async def list_hosts(services: With, who: ViewDefender) -> Response:
-    """List addresses that have a score, are banned, or have a `penalty`; IPv6 addresses by their /64."""
+    """List addresses that have a score, are banned, or have a `penalty`; of IPv6 the networks of sources."""
     del who
     hosts = [] if services.defence is None else services.defence.hosts()
     return Json([_listed(host) for host in hosts])
