@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from tidegate.defence.networks import NetworkTable
@@ -23,17 +23,36 @@ class AddressLists:
         }
         for entry in entries:
             self.put(entry)
-        for table in self._tables.values():
-            table.arrange()
+        if len(self):  # else whoever fills it does, once
+            self.arrange()
 
     def __len__(self) -> int:
         return sum(map(len, self._tables.values()))
 
-    def put(self, entry: ListEntry) -> None:
-        """Add or replace an entry; what is of another list or no network is left out."""
+    def put(self, entry: ListEntry) -> bool:
+        """Add or replace an entry; what is of another list or no network is left out: then it is False."""
         table, network = self._tables.get(entry.type), parse_network(entry.ipornet)
+        if table is None or network is None:
+            return False
+        table.put(network, entry)
+        return True
+
+    def arrange(self) -> None:
+        """Get ready for look-ups after many changes; see `NetworkTable.arrange`."""
+        for table in self._tables.values():
+            table.arrange()
+
+    def drop(self, name: str) -> None:
+        """Remove an entry by the name of its record; unknown is no error."""
+        kind, _, text = name.partition("/")
+        table, network = self._tables.get(int(kind) if kind.isdigit() else 0), parse_network(text)
         if table is not None and network is not None:
-            table.put(network, entry)
+            table.drop(network)
+
+    def entries(self) -> Iterator[ListEntry]:
+        """All entries, in no order."""
+        for table in self._tables.values():
+            yield from table.values()
 
     def find(self, kind: ListKind, address: str, protocol: str, now: float) -> ListEntry | None:
         """The entry that counts for an address, None if there is none.

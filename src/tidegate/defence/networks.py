@@ -7,9 +7,10 @@ it; a look-up is one binary search for the range. ADR 0061 has figures, also of 
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final, Generic, TypeVar
 
 from tidegate.model.address import Address, number_of
 from tidegate.model.address_list import Network
@@ -17,23 +18,75 @@ from tidegate.model.address_list import Network
 T = TypeVar("T")
 
 
-class _Family(Generic[T]):
-    """The networks of one version of IP."""
+MAX_SPLICED: Final = 1024
+"""Ranges that a change may touch; the ranges are made anew for one that touches more."""
+SLACK: Final = 4096
+"""Ranges that changes may leave cut without need, besides as many as there are networks."""
 
-    __slots__ = ("_bits", "_fresh", "_holders", "_starts", "values")
+
+class _Family(Generic[T]):
+    """The networks of one version of IP.
+
+    A change is applied to the ranges that it touches, once they have been arranged.
+    """
+
+    __slots__ = ("_bits", "_fresh", "_holders", "_lengths", "_starts", "values")
 
     def __init__(self, bits: int) -> None:
         self._bits = bits
         self.values: dict[tuple[int, int], T] = {}
+        self._lengths: Counter[int] = Counter()  # networks by length of their prefix
         self._starts: list[int] = []
         self._holders: list[tuple[T, ...]] = []
-        self._fresh = True
+        self._fresh = False
 
     def key(self, network: Network) -> tuple[int, int]:
         return int(network.network_address), network.prefixlen
 
-    def changed(self) -> None:
-        self._fresh = False
+    def put(self, network: Network, value: T) -> None:
+        key = self.key(network)
+        if key not in self.values:
+            self._lengths[key[1]] += 1
+        self.values[key] = value
+        self._touch(*key)
+
+    def drop(self, network: Network) -> None:
+        key = self.key(network)
+        if self.values.pop(key, None) is not None:
+            self._lengths[key[1]] -= 1
+            if not self._lengths[key[1]]:
+                del self._lengths[key[1]]
+            self._touch(*key)
+
+    def _touch(self, first: int, prefix: int) -> None:
+        """Bring the ranges within a network up to date."""
+        if not self._fresh:
+            return
+        begin = self._cut(first)
+        end = self._cut(first + (1 << (self._bits - prefix)))
+        if end - begin > MAX_SPLICED or len(self._starts) > 4 * len(self.values) + SLACK:
+            self._fresh = False
+            return
+        for index in range(begin, end):
+            self._holders[index] = self._found(self._starts[index])
+
+    def _cut(self, start: int) -> int:
+        """The index of the range that begins at `start`, which is made if there is none."""
+        index = bisect_left(self._starts, start)
+        if index == len(self._starts) or self._starts[index] != start:
+            self._starts.insert(index, start)
+            self._holders.insert(index, self._holders[index - 1] if index else ())
+        return index
+
+    def _found(self, number: int) -> tuple[T, ...]:
+        """Values of the networks that hold an address, the most specific first, by asking for each length."""
+        values, found = self.values, []
+        for length in sorted(self._lengths, reverse=True):
+            low = self._bits - length
+            key = number >> low << low, length
+            if key in values:
+                found.append(values[key])
+        return tuple(found)
 
     def arrange(self) -> None:
         if self._fresh:
@@ -87,9 +140,7 @@ class NetworkTable(Generic[T]):
 
     def put(self, network: Network, value: T) -> None:
         """Add a network, or replace its value."""
-        family = self._of(network.version)
-        family.values[family.key(network)] = value
-        family.changed()
+        self._of(network.version).put(network, value)
 
     def get(self, network: Network) -> T | None:
         """The value of exactly this network."""
@@ -98,12 +149,15 @@ class NetworkTable(Generic[T]):
 
     def drop(self, network: Network) -> None:
         """Remove a network; unknown is no error."""
-        family = self._of(network.version)
-        family.values.pop(family.key(network), None)
-        family.changed()
+        self._of(network.version).drop(network)
+
+    def values(self) -> Iterator[T]:
+        """The value of each network, in no order."""
+        yield from self._four.values.values()
+        yield from self._six.values.values()
 
     def arrange(self) -> None:
-        """Get ready for look-ups, as else the first one after a change does; 0.2 s for 100,000 networks."""
+        """Get ready for look-ups, as else the first one does; 0.2 s for 100,000 networks."""
         self._four.arrange()
         self._six.arrange()
 

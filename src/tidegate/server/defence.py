@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from tidegate.accounts.lists import every_entry
 from tidegate.config.load import Loaded
 from tidegate.contracts.admission import AdmissionCheck
 from tidegate.defence.defender import Host
@@ -21,11 +20,12 @@ from tidegate.events.bus import Bus
 from tidegate.events.kinds import Banned, Disconnected, LoggedIn, LoginFailed, Refused
 from tidegate.model import Origin
 from tidegate.model.address_list import AddressList, parse_network
-from tidegate.model.listed import ListEntry, ListKind
+from tidegate.model.listed import ListEntry
 from tidegate.model.sources import name_of
 from tidegate.packages import load_beside
 from tidegate.resources import Ledger, StartupLimits
 from tidegate.server.address_checks import AddressChecks
+from tidegate.server.defence_lists import StoredLists
 from tidegate.server.defence_logins import LoginWatch, on_record
 from tidegate.server.defence_options import options, proxies, shown, stored_ban
 from tidegate.store.contract import Provider
@@ -39,8 +39,6 @@ SHARE: Final = 20
 """A look that took long is followed by a pause of so many times its length."""
 MAX_UNWRITTEN: Final = 10_000
 """Bans that wait to be stored; more of them stay in memory alone."""
-MANY: Final = 2_000
-"""Entries from which on the table is built in a thread."""
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +80,7 @@ class DefenceHost:
         self._ledger = ledger
         self._take_limits(loaded)
         self._stored: dict[str, float] = {}
-        self._bans, self._state = list[ListEntry](), ""  # as they were read last
+        self._lists = StoredLists(provider)
         self._unwritten: dict[str, tuple[float, str]] = {}
         self._logins = LoginWatch(self.defence)
         self._logins.monitors = AddressList(loaded.settings.telemetry.monitors)
@@ -213,24 +211,16 @@ class DefenceHost:
     # -- records -------------------------------------------------------------------------------------------
 
     async def refresh(self) -> None:
-        """Take over lists and bans as they are stored now; if nothing has changed, that costs one question.
+        """Take over lists and bans as they are stored now; costs one question, and what has changed.
 
         Raises:
             ProviderUnavailable: that is not possible now; all stays as it was.
         """
         async with self._turn:
             await self._write()
-            state = await self._provider.list_state()
-            if state and state == self._state:
-                await self._take_bans(self._bans)
-                return
-            entries = await every_entry(self._provider)
-            many = len(entries) > MANY
-            lists = await asyncio.to_thread(AddressLists, entries) if many else AddressLists(entries)
-            self.defence.lists = lists
-            self._bans = [entry for entry in entries if entry.type == ListKind.BAN]
-            self._state = state
-            await self._take_bans(self._bans)
+            await self._lists.refresh()
+            self.defence.lists = self._lists.lists
+            await self._take_bans(self._lists.bans)
 
     async def _take_bans(self, entries: list[ListEntry]) -> None:
         now, defender = time.time(), self.defence.defender

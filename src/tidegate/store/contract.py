@@ -105,6 +105,20 @@ class LoadReport:
     remarks: Remarks | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ListChanges:
+    """What has changed in the lists of addresses.
+
+    Attributes:
+        state: to be asked with the next time.
+        entries: those that have changed by name, None for one that is gone; None as a whole if everything
+            has to be read.
+    """
+
+    state: str
+    entries: dict[str, ListEntry | None] | None = None
+
+
 class Provider(Protocol):
     """A data provider.
 
@@ -483,6 +497,14 @@ class Provider(Protocol):
 
     async def list_state(self) -> str:
         """A version of all lists, by one query: each change of an entry changes it; empty if unknown."""
+        ...
+
+    async def list_changes(self, since: str) -> ListChanges:
+        """Entries that have changed since another call, as they are now; costs what has changed.
+
+        Args:
+            since: `ListChanges.state` of that call; empty at first.
+        """
         ...
 
     async def add_list_entry(self, entry: ListEntry) -> ListEntry:

@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from tidegate.model import Account
+from tidegate.store import list_changes
 from tidegate.store.contract import AdminsGuard, LoadGuard, LoadReport, Order, Record
 from tidegate.store.options import DEFAULT_NAME, ProviderOptions
 from tidegate.store.record_load import Load
 from tidegate.store.record_provider import RecordProvider
-from tidegate.store.records import RecordTable, RecordTransaction
+from tidegate.store.records import RecordTable, RecordTransaction, now_ms
 
 if TYPE_CHECKING:
     from tidegate.store.user_query import UserQuery
@@ -208,6 +209,8 @@ class MemoryProvider(RecordProvider):
                 fresh.transaction["users"][name] = replace(now, id=old.id, created_at=old.created_at)
         # These are this process's own; a dump has none.
         fresh.settings.update(self._state.settings)
+        stored = fresh.settings.get(list_changes.NUMBER)
+        fresh.settings.update(list_changes.everything(stored, now_ms()))
         fresh.revoked.update(self._state.revoked)
         for name, record in self._state.transaction["external"].items():
             fresh.put("external", name, record)

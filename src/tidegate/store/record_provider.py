@@ -22,6 +22,7 @@ from tidegate.store.contract import (
     AdminsGuard,
     Guard,
     Kind,
+    ListChanges,
     LoadGuard,
     LoadReport,
     Order,
@@ -554,6 +555,10 @@ class RecordProvider(abc.ABC):
             highest = max(highest, *(one.id for one in page))
             times += sum(one.updated_at for one in page)
         return f"{count} {highest} {times}"
+
+    async def list_changes(self, since: str) -> ListChanges:
+        """See `Provider.list_changes`."""
+        return await self._read(lambda transaction: records.changes_of_lists(transaction, since))
 
     async def add_list_entry(self, entry: ListEntry) -> ListEntry:
         """Store a new entry."""

@@ -19,7 +19,8 @@ from tidegate.model import Account, Admin, ApiKey, Folder, FolderMount, Tally
 from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
-from tidegate.store.contract import CLAIMED, EVERYTHING, Guard, Order, Record, UsageDelta
+from tidegate.store import list_changes
+from tidegate.store.contract import CLAIMED, EVERYTHING, Guard, ListChanges, Order, Record, UsageDelta
 from tidegate.store.storages import stricter_storage
 
 if TYPE_CHECKING:
@@ -259,6 +260,7 @@ def add(transaction: RecordTransaction, record: R, *, keep_times: bool = False) 
             values = {name: getattr(record, name) or now for name in values}
     if isinstance(record, _NUMBERED):
         values["id"] = transaction.next_id()
+    note(transaction, table, name)
     return _put(transaction, replace(record, **values))
 
 
@@ -298,6 +300,7 @@ def change(
         )
     if isinstance(old, Account):
         _unlink(transaction, old)
+    note(transaction, table, name)
     return _put(transaction, replace(record, **values))
 
 
@@ -330,12 +333,35 @@ def remove(
             one = cast("Group", transaction.get("groups", of))
             mounts = tuple(mount for mount in one.virtual_folders if mount.name != name)
             transaction.put("groups", of, replace(one, virtual_folders=mounts))
+    note(transaction, table, name)
     transaction.drop(table, name)
     if isinstance(old, (Account, Admin)):
         bound = "user" if isinstance(old, Account) else "admin"
         for key in [cast("ApiKey", key) for key in every(transaction, "api_keys")]:
             if getattr(key, bound) == name:
                 transaction.drop("api_keys", key.id)
+
+
+def note(transaction: RecordTransaction, table: RecordTable, *names: str) -> None:
+    """Note that entries of lists are changed; of other tables nobody asks."""
+    if table == "ip_lists":
+        stored = transaction.setting(list_changes.NUMBER)
+        for name, value in list_changes.notes(stored, names, now_ms()).items():
+            transaction.set_setting(name, value)
+
+
+def changes_of_lists(transaction: RecordTransaction, since: str) -> ListChanges:
+    """See `store.contract.Provider.list_changes`."""
+    stored = transaction.setting(list_changes.NUMBER)
+    now, slots = stored or list_changes.NOTHING, list_changes.wanted(since, stored)
+    if slots is None:
+        return ListChanges(now)
+    values = {slot: transaction.setting(slot) or "" for slot in slots}
+    names = list_changes.changed(since, stored, values)
+    if names is None:
+        return ListChanges(now)
+    entries = {name: cast("ListEntry | None", transaction.get("ip_lists", name)) for name in names}
+    return ListChanges(now, entries)
 
 
 def touch(transaction: RecordTransaction, table: RecordTable, name: str, **values: int) -> None:

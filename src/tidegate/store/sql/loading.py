@@ -15,7 +15,7 @@ from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import ADD_ONLY, LoadGuard, LoadRow, Record
 from tidegate.store.records import now_ms
-from tidegate.store.sql import accounts, groups, rows
+from tidegate.store.sql import accounts, groups, lists, rows
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.record_table import (
     RecordTable,
@@ -41,6 +41,8 @@ async def store(
     """Store one batch of records, of one kind or several; the guard is called for each that is replaced."""
     one = partial(_one, connection, mode=mode, guard=guard)
     report: list[LoadRow] = []
+    if entries := [record.name for record in batch if isinstance(record, ListEntry)]:
+        await lists.note(connection, tables, entries)
     users = [record for record in batch if isinstance(record, Account)]
     for record in batch:
         if isinstance(record, Folder):
@@ -67,8 +69,8 @@ async def store(
             rules = event_rule_table(tables)
             report.append(await one(rules, record, record.name, kind="event_rule"))
         elif isinstance(record, ListEntry):
-            lists = list_table(tables)
-            report.append(await one(lists, record, record.name, kind="ip_list"))
+            table_of_lists = list_table(tables)
+            report.append(await one(table_of_lists, record, record.name, kind="ip_list"))
     return report
 
 

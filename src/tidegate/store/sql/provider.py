@@ -20,9 +20,11 @@ from tidegate.model.group import Group, Role
 from tidegate.model.listed import ListEntry
 from tidegate.model.rule import EventAction, EventRule
 from tidegate.store.contract import (
+    SCOPES,
     AdminsGuard,
     Guard,
     Kind,
+    ListChanges,
     LoadGuard,
     LoadReport,
     LoadRow,
@@ -35,7 +37,7 @@ from tidegate.store.contract import (
 from tidegate.store.options import ProviderOptions, WriteRules
 from tidegate.store.records import now_ms
 from tidegate.store.sealing import seal_record
-from tidegate.store.sql import accounts, external_users, groups, loading, revocations, settings, usage
+from tidegate.store.sql import accounts, external_users, groups, lists, loading, revocations, settings, usage
 from tidegate.store.sql.async_engine import AsyncConnection
 from tidegate.store.sql.database import Database, ping
 from tidegate.store.sql.opening import Opening
@@ -49,7 +51,6 @@ from tidegate.store.sql.record_table import (
     group_table,
     list_table,
     role_table,
-    state,
     taken,
 )
 from tidegate.store.sql.tables import make_tables
@@ -653,21 +654,26 @@ class SqlProvider:
 
     async def list_state(self) -> str:
         """See `Provider.list_state`."""
-        return await self._database.listing(_do(state, self._tables.ip_lists), about="ip_lists")
+        return await self._database.listing(_do(lists.whole, self._tables), about="ip_lists")
+
+    async def list_changes(self, since: str) -> ListChanges:
+        """See `Provider.list_changes`."""
+        return await self._database.listing(_do(lists.changes, self._tables, since), about="ip_lists")
 
     async def add_list_entry(self, entry: ListEntry) -> ListEntry:
         """Store a new entry."""
-        return await self._database.write(_do(self._lists.add, entry), about=("ip_lists",))
+        return await self._database.write(_do(lists.add, self._tables, entry), about=("ip_lists",))
 
     async def update_list_entry(
         self, entry: ListEntry, *, guard: Guard[ListEntry] | None = None
     ) -> ListEntry:
         """Replace an entry by name."""
-        return await self._database.write(_do(self._lists.change, entry, guard=guard), about=("ip_lists",))
+        work = _do(lists.change, self._tables, entry, guard)
+        return await self._database.write(work, about=("ip_lists",))
 
     async def delete_list_entry(self, name: str, *, guard: Guard[ListEntry] | None = None) -> None:
         """Remove an entry."""
-        await self._database.write(_do(self._lists.remove, name, guard=guard), about=("ip_lists",))
+        await self._database.write(_do(lists.remove, self._tables, name, guard), about=("ip_lists",))
 
     # -- small persistent facts ----------------------------------------------------------------------------
 
@@ -732,12 +738,8 @@ class SqlProvider:
             if admins_guard is not None and before is not None:
                 admins_guard(before, await self._admins.every(connection))
 
-        about = (
-            "users", "folders", "groups", "roles", "admins", "api_keys", "event_actions", "event_rules",
-            "ip_lists",
-        )  # fmt: skip
         # The batches can be read once only, hence no second run.
-        await self._database.write(work, about=about, seconds=None, again=False)
+        await self._database.write(work, about=SCOPES, seconds=None, again=False)
         return LoadReport(report)
 
     # -- pieces ----------------------------------------------------------------------------------------
