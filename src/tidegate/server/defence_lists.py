@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class StoredLists:
-    """What a provider has, in memory.
+    """The lists of a provider, in memory.
 
     A change of one entry costs one entry, however many there are. What is changed past the provider (by hand,
     by a restored backup) is found by the comparison, and read as a whole.

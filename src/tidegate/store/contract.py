@@ -107,7 +107,7 @@ class LoadReport:
 
 @dataclass(frozen=True, slots=True)
 class ListChanges:
-    """What has changed in the lists of addresses.
+    """Changes of the lists of addresses.
 
     Attributes:
         state: to be asked with the next time.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which entries of lists of addresses have changed since somebody looked last. Pure.
+"""Notes of the entries of lists of addresses that have changed since somebody looked last. Pure.
 
 The settings hold a number that each change of an entry raises, and the names of what the last `KEPT` changes
 were about, one setting for each, written over in turn. They are written in the transaction of the change, and

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What counts as one client, by prefixes of any length."""
+"""Sources: what counts as one client, by prefixes of any length."""
 
 from __future__ import annotations
 

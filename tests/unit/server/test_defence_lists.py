@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a server follows of stored lists: one entry of 100,000, and changes that were made past the provider."""
+"""Stored lists as a server follows them: one entry of 100,000, and changes that were made past the provider."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
@@ -26,7 +26,6 @@ from tidegate.doors.common.proxied import ProxyGate
 from tidegate.doors.common.reading import APPLICATION, Intake, Reading
 from tidegate.doors.common.turns import turns_of
 from tidegate.doors.http.exchange import Exchange
-from tidegate.doors.http.handshakes import Handshakes
 from tidegate.doors.http.uvicorn_parts import (
     STATUS_LINE,
     Config,
@@ -39,6 +38,9 @@ from tidegate.model.proxies import NO_PROXIES, Ends, ProxyOptions
 from tidegate.resources import Ledger
 from tidegate.resources.acceptor import Acceptor
 from tidegate.resources.newcomers import Charged, Newcomers
+
+if TYPE_CHECKING:
+    from tidegate.doors.http.handshakes import Handshakes
 
 MAX_REQUESTS: Final = 400
 """Requests of one binding under way; more are answered with 503."""
@@ -472,7 +474,11 @@ class Listener(Server):
         super().__init__(config)
         self._sockets = sockets
         self._context = context
-        self._handshakes = None if context is None else Handshakes(context, ledger.newcomers)
+        self._handshakes: Handshakes | None = None
+        if context is not None:
+            from tidegate.doors.http.handshakes import Handshakes  # many serve no HTTPS
+
+            self._handshakes = Handshakes(context, ledger.newcomers)
         self.limits = limits
         self.requests = limits.requests
         self.admission = Admission(ledger, limits.rules)

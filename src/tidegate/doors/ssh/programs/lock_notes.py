@@ -80,7 +80,7 @@ class LockNote:
 
 
 def _read(fd: int) -> dict[str, str]:
-    """What a note has; nothing if it was cut off while it was written: its locks were not made then."""
+    """The locks in a note; none if it was cut off while it was written: its locks were not made then."""
     with contextlib.suppress(ValueError):
         found = json.loads(os.pread(fd, MAX_BYTES, 0).decode("utf-8", "surrogateescape"))
         if isinstance(found, dict):
