@@ -55,11 +55,13 @@ def ssh(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
 
 
 def _ssh_certificates(loaded: Loaded, problems: list[Problem]) -> Iterator[str]:
-    from tidegate.doors.ssh.hostkeys import DEFAULT_HOST_KEYS, load_host_keys
+    from tidegate.doors.ssh.hostkeys import default_host_keys, load_host_keys
     from tidegate.server.certificates import user_certificates
 
     section = loaded.settings.sftpd
-    names = section.host_keys or [name for name in DEFAULT_HOST_KEYS if (loaded.config_dir / name).exists()]
+    names = section.host_keys or [
+        name for name in default_host_keys(loaded.config_dir) if (loaded.config_dir / name).exists()
+    ]
     if section.host_certificates and all(loaded.resolve(name).exists() for name in names):
         from tidegate.doors.ssh.hostcertificates import load_host_certificates
 

@@ -17,7 +17,7 @@ from tidegate import built
 from tidegate.backends.factory import StorageKinds
 from tidegate.config.load import Loaded
 from tidegate.config.schema import Settings
-from tidegate.doors.ssh.hostkeys import MADE_HOST_KEYS, make_host_key, make_missing_key
+from tidegate.doors.ssh.hostkeys import made_host_keys, make_host_key, make_missing_key
 from tidegate.doors.ssh.options import Binding
 from tidegate.errors import TidegateError
 from tidegate.identity.passwords import hash_password
@@ -76,7 +76,7 @@ async def _share(options: PortableOptions, record: Log) -> int:
         await asyncio.to_thread(make_missing_key, path)
     kept = options.state_dir is not None
     in_memory = not kept and not options.host_keys
-    keys = [make_host_key(MADE_HOST_KEYS[0])] if in_memory else []
+    keys = [make_host_key(made_host_keys()[0])] if in_memory else []
     doors = [ssh_plan(Binding("", options.sftpd_port, "--sftpd-port"), keys)]
     if options.ftpd_port >= 0:
         doors.append(_ftp(options))
@@ -157,7 +157,7 @@ async def add_keys(app: App, keys: list[SSHKey]) -> None:
         app: it listens already.
         keys: of its SSH door; new ones are appended, and new connections are offered them.
     """
-    keys += [await asyncio.to_thread(make_host_key, name) for name in MADE_HOST_KEYS[1:]]
+    keys += [await asyncio.to_thread(make_host_key, name) for name in made_host_keys()[1:]]
     apply = await app.doors.reload(app.loaded)
     apply()
 

@@ -23,7 +23,7 @@ from tidegate.config.schema.doors import DoorKeys
 from tidegate.config.schema.events import EventKeys
 from tidegate.config.schema.httpd import Httpd
 from tidegate.config.schema.inspection import InspectionKeys
-from tidegate.doors.ssh.hostkeys import MADE_HOST_KEYS, make_host_key
+from tidegate.doors.ssh.hostkeys import made_host_keys, make_host_key
 from tidegate.doors.ssh.options import Binding
 from tidegate.model import Account, Folder, Intent, Principal, Protocol, VPath
 from tidegate.policy.folders import mount_point, storage_at, storages_of
@@ -83,7 +83,7 @@ async def rehearsal(loaded: Loaded, provider: Provider, usernames: Sequence[str]
             if folder is not None:
                 folders[mount.name] = folder
     memory = create_provider(ProviderOptions(driver="memory", name="", rules=rules))
-    keys = [await asyncio.to_thread(make_host_key, MADE_HOST_KEYS[0])]
+    keys = [await asyncio.to_thread(make_host_key, made_host_keys()[0])]
     app = App(
         _alone(loaded),
         provider=memory,

@@ -19,6 +19,7 @@ from asyncssh.kex import get_kex_algs
 from asyncssh.mac import get_mac_algs
 from asyncssh.public_key import get_public_key_algs
 
+from tidegate.doors.ssh import library
 from tidegate.errors import ConfigError, Problem
 
 PREFERRED_KEX: Final = (
@@ -132,27 +133,37 @@ def resolve(chosen: Algorithms) -> Algorithms:
     """Fill in defaults and check every name.
 
     Raises:
-        ConfigError: with one problem for each unknown name.
+        ConfigError: with one problem for each name that is unknown, or that the cryptography library refuses.
     """
     problems: list[Problem] = []
     resolved: dict[str, tuple[str, ...]] = {}
     for key in (item.name for item in fields(Algorithms)):
         known = _KNOWN[key]()
-        # Under restrictions of the system (a FIPS module) the library has less than the defaults name.
-        wanted: Sequence[str] = getattr(chosen, key) or [name for name in _DEFAULTS[key]() if name in known]
+        # Under restrictions of the system (a FIPS module) the library does less than the defaults name.
+        wanted: Sequence[str] = getattr(chosen, key) or [
+            name for name in _DEFAULTS[key]() if name in known and library.does(name)
+        ]
         for index, name in enumerate(wanted):
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-                problems.append(
-                    Problem(
-                        f"sftpd.{key}[{index}]",
-                        f"unknown algorithm {name!r}; the nearest valid one is {near[0]!r}",
-                    )
-                )
+            what = _problem(name, known)
+            if what:
+                problems.append(Problem(f"sftpd.{key}[{index}]", what))
         resolved[key] = tuple(dict.fromkeys(wanted))
     if problems:
         raise ConfigError(problems)
     return Algorithms(**resolved)
+
+
+def _problem(name: str, known: Sequence[str]) -> str:
+    """The reason why an algorithm cannot be offered, empty if it can."""
+    if not library.does(name):
+        return (
+            f"{name} does not work here: the cryptography library of this host refuses it, "
+            "as OpenSSL does in FIPS mode"
+        )
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        return f"unknown algorithm {name!r}; the nearest valid one is {near[0]!r}"
+    return ""
 
 
 def key_types(public_key_algorithms: Sequence[str]) -> frozenset[bytes]:

@@ -16,15 +16,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncssh
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 
+from tidegate.doors.ssh import library
 from tidegate.errors import ConfigError
 
 DEFAULT_HOST_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa")
 """File names, in order of preference, for a server that names none."""
 
 MADE_HOST_KEYS: Final = ("id_ed25519", "id_rsa")
-"""Those of them that are made if they are missing. Auditors object to keys on NIST curves, so none is made;
-one that is there is offered, since partners may have pinned it."""
+"""Those of them that are made if they are missing. Auditors object to keys on NIST curves, so none is made
+where the cryptography library has Ed25519 (`made_host_keys`); one that is there is offered, since partners
+may have pinned it."""
 
 RSA_BITS: Final = 3072
 """128-bit strength (NIST SP 800-57) at half the signing time of 4096 bits."""
@@ -49,7 +52,7 @@ log = logging.getLogger(__name__)
 def load_host_keys(directory: Path, names: Sequence[str] = ()) -> list[asyncssh.SSHKey]:
     """Load the host keys.
 
-    Missing ones are made: of those that are named the ones with a default file name, else `MADE_HOST_KEYS`.
+    Missing ones are made: of those that are named the ones with a default file name, else `made_host_keys`.
 
     Blocking: reads and writes files, and makes keys.
 
@@ -63,9 +66,22 @@ def load_host_keys(directory: Path, names: Sequence[str] = ()) -> list[asyncssh.
     return [_load(directory / name) for name in names or default_host_keys(directory)]
 
 
+def made_host_keys() -> tuple[str, ...]:
+    """The default files that are made if they are missing; ECDSA takes the place of Ed25519 in FIPS mode."""
+    return tuple(name if library.does(_MADE[name][0]) else "id_ecdsa" for name in MADE_HOST_KEYS)
+
+
 def default_host_keys(directory: Path) -> tuple[str, ...]:
-    """The files that a server that names none uses. Blocking: looks which exist."""
-    return tuple(name for name in DEFAULT_HOST_KEYS if name in MADE_HOST_KEYS or (directory / name).exists())
+    """The files that a server that names none uses. Blocking: looks which exist.
+
+    One of a kind that the cryptography library refuses (Ed25519 in some FIPS modules) is left out.
+    """
+    made = made_host_keys()
+    return tuple(
+        name
+        for name in DEFAULT_HOST_KEYS
+        if name in made or (library.does(_MADE[name][0]) and (directory / name).exists())
+    )
 
 
 def host_key_problem(path: Path) -> str | None:
@@ -96,7 +112,7 @@ def make_host_key(name: str) -> asyncssh.SSHKey:
 
 
 def make_missing_key(path: Path) -> bool:
-    """Make an Ed25519 key in a file of any name, if there is none. Blocking.
+    """Make a key of the first kind of `made_host_keys` in a file of any name, if there is none. Blocking.
 
     Returns:
         True if it was made now.
@@ -106,7 +122,7 @@ def make_missing_key(path: Path) -> bool:
     """
     if path.exists():
         return False
-    _generate(path, "id_ed25519")
+    _generate(path, made_host_keys()[0])
     return True
 
 
@@ -131,6 +147,11 @@ def _load(path: Path) -> asyncssh.SSHKey:
     try:
         # Proving that the factors of an RSA key are primes takes 0.1 s; that its parts fit is shown below.
         key = asyncssh.import_private_key(content, unsafe_skip_rsa_key_validation=True)
+    except (UnsupportedAlgorithm, InternalError):
+        raise ConfigError(
+            f"host key {path} is of a kind that the cryptography library of this host refuses, "
+            "as OpenSSL does in FIPS mode"
+        ) from None
     except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError) as error:
         if "assphrase" in str(error):
             why = "is protected by a passphrase; the server cannot ask for it"

@@ -19,7 +19,7 @@ from asyncssh.encryption import (
 )
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from tidegate.doors.ssh import records, records_ctr
+from tidegate.doors.ssh import library, records, records_ctr
 from tidegate.doors.ssh.records import HEADER_SIZE, ChachaRecords, GcmRecords, Records
 from tidegate.doors.ssh.records_ctr import HASHES, CtrRecords, EtmRecords, Mac
 
@@ -177,7 +177,7 @@ def self_check() -> str:
         records.self_check()
         records_ctr.self_check()
         for cipher, mac in _FAMILIES:
-            if not _agree(cipher, mac):
+            if library.does(cipher.decode()) and not _agree(cipher, mac):
                 return f"asyncssh does not open what the lane seals with {cipher.decode()}"
     except Exception as error:  # whatever the library does wrong, the plain channel must still serve
         return str(error)

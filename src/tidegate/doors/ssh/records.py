@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
+from tidegate.doors.ssh import library
+
 HEADER_SIZE: Final = 4
 """Bytes of the length field."""
 
@@ -154,6 +156,8 @@ class ChachaRecords:
 def self_check() -> None:
     """Prove that in-place work of the installed cryptography library gives the standard result.
 
+    What the library refuses (ChaCha20 in FIPS mode) is not asked, since no client is offered it.
+
     Raises:
         RuntimeError: it does not; the lane must stay off.
     """
@@ -165,6 +169,8 @@ def self_check() -> None:
     GcmRecords(key, iv).open(record, memoryview(plain), 0)
     if bytes(record[4:]) != expected or plain != text:
         raise RuntimeError("AES-GCM in place gives another result than out of place")
+    if not library.does("chacha20"):
+        return
     key = bytes(range(64))
     record = memoryview(bytearray(_U32.pack(len(text)) + text + bytes(_TAG)))
     ChachaRecords(key).seal(record, 7)
