@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# A user over REST with PowerShell 7.
+# A user over REST with PowerShell 7. Never run: no machine of the tests has PowerShell.
 $ErrorActionPreference = 'Stop'
 $base = if ($env:TIDEGATE_URL) { $env:TIDEGATE_URL } else { 'http://127.0.0.1:8080' }
 $directory = if ($env:TIDEGATE_HOME) { $env:TIDEGATE_HOME } else { '/srv/sftp/example' }
