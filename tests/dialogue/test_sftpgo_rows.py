@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.dialogue.test_sftpgo_decisions import C, R, T, W, code, talking
 from tests.support import sftp_packets as p
 
-from tidegate.model import FilePatterns
+from tidegate.model import FilePatterns, FolderMount
 
 OK, NO_SUCH_FILE, DENIED, FAILURE, UNSUPPORTED = 0, 2, 3, 4, 8
 
@@ -141,3 +141,25 @@ async def test_truncating_an_empty_file_is_a_change_of_it(tmp_path: Path) -> Non
         os.utime(home / "empty", (1_000_000_000, 1_000_000_000))
         await peer.ask(p.close, await peer.open("/empty", W | T))
         assert (home / "empty").stat().st_mtime > 1_000_000_000
+
+
+async def test_a_folder_below_a_hidden_directory_is_not_found(tmp_path: Path) -> None:
+    mount = FolderMount(name="m", virtual_path="/d1/sub/m", mapped_path=str(tmp_path / "m"))
+    patterns = (FilePatterns(path="/", denied_patterns=("d1",), deny_policy=1),)
+    account = {"filters": {"file_patterns": patterns}, "virtual_folders": (mount,)}
+    async with talking(tmp_path / "w", **account) as (peer, _, _):
+        for path in ("/d1", "/d1/sub", "/d1/sub/m"):
+            assert await code(peer, p.opendir, path) == NO_SUCH_FILE
+            assert await code(peer, p.stat, path) == NO_SUCH_FILE
+        handle = (await peer.ask(p.opendir, "/")).handle
+        assert "d1" not in {one.name.decode() for one in (await peer.ask(p.readdir, handle)).names}
+        await peer.ask(p.close, handle)
+
+
+async def test_a_link_moves_below_what_it_leads_to(tmp_path: Path) -> None:
+    async with talking(tmp_path) as (peer, home, _):
+        (home / "p/up").symlink_to("..")
+        assert await code(peer, p.rename, "/p/up", "/p/up/p/x") == OK
+        assert os.readlink(home / "p/x") == ".."
+        long = "/" + "n" * 256
+        assert (await peer.ask(p.realpath, long)).names[0].name == long.encode()

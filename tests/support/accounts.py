@@ -17,6 +17,7 @@ from tidegate.model import (
     Tally,
     TallyLimits,
     TimeWindow,
+    TransferLimit,
 )
 from tidegate.model.geography import GeoRules
 
@@ -75,6 +76,8 @@ def full_account(name: str = "zoë") -> Account:
             ),
             max_upload_file_size=10,
             bandwidth_limits=(BandwidthLimit(sources=("192.0.2.0/24",), upload_bandwidth=1),),
+            data_transfer_limits=(TransferLimit(sources=("192.0.2.0/24",), total_data_transfer=3),),
+            is_anonymous=True,
             access_time=(TimeWindow(day_of_week=2, from_="08:00", to="17:30"),),
             start_directory="/in",
             password_expiration=30,

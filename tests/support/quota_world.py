@@ -29,8 +29,10 @@ def charges(
     mount: FolderMount | None = None,
     folder: Counters | None = None,
     session_tally: dict[str, UsageCounter] | None = None,
+    *,
+    ip: str = "192.0.2.7",
 ) -> ChargeSet:
-    return build_charges(1, lambda *_: None, account, used, session_tally, mount=mount, folder=folder)
+    return build_charges(1, lambda *_: None, account, used, session_tally, ip=ip, mount=mount, folder=folder)
 
 
 def refusal(act: Callable[[], object]) -> QuotaExceeded | None:

@@ -101,6 +101,7 @@ def readings(dump: Document) -> list[Document]:
             "denied_first": order,
             "stars": star,
             "directories": version > 10,
+            "overwrites": version >= 8,
             "ip_denied_first": version < 13,
             "keyboard": version > 13,
         }
@@ -116,6 +117,8 @@ def merged(dump: Document, name: str) -> Document:
     groups = {group["name"]: group["user_settings"] for group in dump.get("groups") or ()}
     chosen = [(item["type"], groups[item["name"]]) for item in user.get("groups") or () if item["type"] < 3]
     for kind, group in sorted(chosen, key=lambda item: item[0]):
+        if kind == 1:
+            _inherit(user, group)
         for path, names in (group.get("permissions") or {}).items():
             path = path.replace("%username%", name)
             if path == "/" and kind == 1:
@@ -129,6 +132,7 @@ def merged(dump: Document, name: str) -> Document:
             "denied_login_methods",
             "denied_protocols",
             "two_factor_protocols",
+            "data_transfer_limits",
         ):
             if theirs.get(key):
                 filters[key] = [*filters.get(key, ()), *theirs[key]]
@@ -139,31 +143,65 @@ def merged(dump: Document, name: str) -> Document:
     return user
 
 
-def may_log_in(dump: Document, name: str, method: str, ip: str) -> bool:
+NUMBERS = ("max_sessions", "quota_size", "quota_files", "upload_bandwidth", "download_bandwidth")
+TRANSFERS = ("upload_data_transfer", "download_data_transfer", "total_data_transfer")
+
+
+def _inherit(user: Document, group: Document) -> None:
+    """Take over from the primary group whatever the user has not set."""
+    for key in NUMBERS:
+        user[key] = user.get(key) or group.get(key, 0)
+    if not any(user.get(key) for key in TRANSFERS):
+        user.update({key: group.get(key, 0) for key in TRANSFERS})
+    filters, theirs = user["filters"], group.get("filters") or {}
+    for key in ("max_upload_file_size", "is_anonymous"):
+        filters[key] = filters.get(key) or theirs.get(key)
+
+
+def limits(dump: Document, name: str, ip: str) -> dict[str, int]:
+    """The limits of a user for a client, those below 1 left out."""
+    user = merged(dump, name)
+    found = {key: user.get(key, 0) for key in (*NUMBERS, *TRANSFERS)}
+    found["max_upload_file_size"] = user["filters"].get("max_upload_file_size") or 0
+    for entry in user["filters"].get("data_transfer_limits") or ():
+        if _within(ip, entry["sources"]):
+            found |= {key: entry.get(key, 0) for key in TRANSFERS}
+            break
+    for mount in user.get("virtual_folders") or ():
+        for key in ("quota_size", "quota_files"):
+            found[f"{mount['virtual_path']} {key}"] = mount.get(key, 0)
+    return {key: value for key, value in found.items() if value > 0}
+
+
+def _within(ip: str, networks: list[str]) -> bool:
+    return any(ipaddress.ip_address(ip) in ipaddress.ip_network(text, strict=False) for text in networks)
+
+
+def may_log_in(dump: Document, name: str, method: str, ip: str, door: str = "SSH") -> bool:
     """True if every reading lets the user in with the right credential."""
-    return all(_logs_in(merged(dump, name), method, ip, reading) for reading in readings(dump))
+    return all(_logs_in(merged(dump, name), method, ip, door, reading) for reading in readings(dump))
 
 
-def _logs_in(user: Document, method: str, ip: str, reading: Document) -> bool:
+def _logs_in(user: Document, method: str, ip: str, door: str, reading: Document) -> bool:
     filters = user["filters"]
     denied = set(filters.get("denied_login_methods") or ())
-    if user["status"] != 1 or "SSH" in (filters.get("denied_protocols") or ()):
+    if user["status"] != 1 or door in (filters.get("denied_protocols") or ()):
         return False
-    if "SSH" in (filters.get("two_factor_protocols") or ()) or filters.get("is_anonymous"):
+    if door in (filters.get("two_factor_protocols") or ()):
         return False
-    words = {method, "password-over-SSH"} if method == "password" else {method}
+    if filters.get("is_anonymous") and (door not in ("FTP", "DAV") or method != "password"):
+        return False
+    if door != "SSH" and method != "password":
+        return False
+    words = {method, "password-over-SSH"} if method == "password" and door == "SSH" else {method}
     if words & denied or (method == "keyboard-interactive" and not reading["keyboard"]):
         return False
-
-    def within(networks: list[str]) -> bool:
-        return any(ipaddress.ip_address(ip) in ipaddress.ip_network(text, strict=False) for text in networks)
-
     allowed_ip, denied_ip = filters.get("allowed_ip") or [], filters.get("denied_ip") or []
-    if reading["ip_denied_first"] and within(denied_ip):
+    if reading["ip_denied_first"] and _within(ip, denied_ip):
         return False
-    if within(allowed_ip):
+    if _within(ip, allowed_ip):
         return True
-    return not within(denied_ip) and not allowed_ip
+    return not _within(ip, denied_ip) and not allowed_ip
 
 
 def may(dump: Document, name: str, act: str, path: str) -> bool:
@@ -173,8 +211,7 @@ def may(dump: Document, name: str, act: str, path: str) -> bool:
 
 def _allows(user: Document, act: str, path: str, reading: Document) -> bool:
     parent = posixpath.dirname(path)
-    granted = _granted(user["permissions"], parent, stars=reading["stars"])
-    if "*" not in granted and not set(NEEDS[act]) & set(granted):
+    if not _grants(user, parent, set(NEEDS[act]), reading):
         return False
     filters = user["filters"]
     extensions = _nearest(filters.get("file_extensions") or [], parent)
@@ -192,6 +229,75 @@ def _allows(user: Document, act: str, path: str, reading: Document) -> bool:
         return True  # who has patterns of its own is not judged by name
     entry = _speaking(entries, parent, reading)
     return entry is None or _names(entry, posixpath.basename(path), reading)
+
+
+def _grants(user: Document, directory: str, any_of: set[str], reading: Document) -> bool:
+    """True if one of some permissions is given in a directory; anonymous users have two, whatever is given."""
+    granted = set(_granted(user["permissions"], directory, stars=reading["stars"]))
+    if user["filters"].get("is_anonymous"):
+        granted = {"list", "download"}
+    return "*" in granted or bool(any_of & granted)
+
+
+def may_list(dump: Document, name: str, directory: str) -> bool:
+    """True if every reading lists a directory."""
+    user = merged(dump, name)
+    return all(
+        _grants(user, directory, {"list"}, reading)
+        and not (reading["directories"] and _hidden_above(_entries(user), directory, reading))
+        for reading in readings(dump)
+    )
+
+
+def shows(dump: Document, name: str, path: str, *, is_dir: bool) -> bool:
+    """True if every reading shows a name in the listing of its directory."""
+    user = merged(dump, name)
+    return all(_shows(_entries(user), path, is_dir, reading) for reading in readings(dump))
+
+
+def _shows(entries: list[Document], path: str, is_dir: bool, reading: Document) -> bool:
+    if not reading["directories"]:  # names are hidden since the release that judges directories too
+        return True
+    if is_dir:
+        return not _hidden_above(entries, path, reading)
+    entry = _speaking(entries, posixpath.dirname(path), reading)
+    return entry is None or entry.get("deny_policy") != 1 or _names(entry, posixpath.basename(path), reading)
+
+
+def may_rename(
+    dump: Document, name: str, source: str, target: str, *, is_dir: bool, exists: bool = False
+) -> bool:
+    """True if every reading renames a file, or a directory with files and directories in it."""
+    user = merged(dump, name)
+    return all(_renames(user, source, target, is_dir, exists, reading) for reading in readings(dump))
+
+
+def _renames(  # noqa: PLR0917  the facts of one question
+    user: Document, source: str, target: str, is_dir: bool, exists: bool, reading: Document
+) -> bool:
+    kinds = ("rename_dirs", "rename_files") if is_dir else ("rename_files",)
+    old = reading["denied_first"] and not reading["directories"]  # only where it came to was asked then
+    for directory in [posixpath.dirname(path) for path in ((target,) if old else (source, target))]:
+        if not all(_grants(user, directory, {"rename", kind}, reading) for kind in kinds):
+            return False
+    replaces = exists and reading["overwrites"]
+    if replaces and not _grants(user, posixpath.dirname(target), {"overwrite"}, reading):
+        return False
+    return all(_may_be_named(_entries(user), path, is_dir, reading) for path in (source, target))
+
+
+def _may_be_named(entries: list[Document], path: str, is_dir: bool, reading: Document) -> bool:
+    parent = posixpath.dirname(path)
+    if reading["directories"] and _hidden_above(entries, parent, reading):
+        return False
+    if is_dir and (not reading["directories"] or any(item["path"] == path for item in entries)):
+        return True
+    entry = _speaking(entries, parent, reading)
+    return entry is None or _names(entry, posixpath.basename(path), reading)
+
+
+def _entries(user: Document) -> list[Document]:
+    return user["filters"].get("file_patterns") or []
 
 
 def _hidden_above(entries: list[Document], directory: str, reading: Document) -> bool:

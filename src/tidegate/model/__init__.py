@@ -20,6 +20,7 @@ from tidegate.model.account import (
     Tally,
     TallyLimits,
     TimeWindow,
+    TransferLimit,
 )
 from tidegate.model.action import Action
 from tidegate.model.entry import Attrs, Entry, Kind, Space
@@ -68,6 +69,7 @@ __all__ = [
     "Tally",
     "TallyLimits",
     "TimeWindow",
+    "TransferLimit",
     "UsageDelta",
     "VPath",
 ]

@@ -57,6 +57,25 @@ class BandwidthLimit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransferLimit:
+    """Allowance for clients from some networks; replaces the three of the account for them.
+
+    The bytes that it is compared with are those of the account, from wherever they were moved.
+
+    Attributes:
+        sources: networks in CIDR form.
+        upload_data_transfer: MB, 0 no limit.
+        download_data_transfer: MB, 0 no limit.
+        total_data_transfer: MB, 0 no limit.
+    """
+
+    sources: tuple[str, ...] = ()
+    upload_data_transfer: int = 0
+    download_data_transfer: int = 0
+    total_data_transfer: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimeWindow:
     """One weekly window in which logging in is allowed, in the server's time zone setting (UTC).
 
@@ -126,11 +145,13 @@ class Filters:
         file_patterns: see `FilePatterns`.
         max_upload_file_size: bytes.
         bandwidth_limits: see `BandwidthLimit`; the first entry that names the client's network decides.
+        data_transfer_limits: see `TransferLimit`; the first entry that names the client's network decides.
         access_time: windows in which logging in is allowed; empty allows always.
         start_directory: virtual directory that sessions begin in.
         password_expiration: days after which a password must be changed.
         password_strength: least entropy of a new password, in bits.
         require_password_change: True if the password must be changed before anything else.
+        is_anonymous: FTP and WebDAV take any password or none, see `tidegate.policy.anonymous`.
         hooks: names of hooks switched off for this account.
         rename_onto: what RENAME does with a new name that exists: ``refuse``, ``replace``, or empty for the
             server's own setting.
@@ -155,11 +176,13 @@ class Filters:
     file_patterns: tuple[FilePatterns, ...] = ()
     max_upload_file_size: int = 0
     bandwidth_limits: tuple[BandwidthLimit, ...] = ()
+    data_transfer_limits: tuple[TransferLimit, ...] = ()
     access_time: tuple[TimeWindow, ...] = ()
     start_directory: str = ""
     password_expiration: int = 0
     password_strength: int = 0
     require_password_change: bool = False
+    is_anonymous: bool = False
     disable_fs_checks: bool = False
     allow_api_key_auth: bool = False
     external_auth_cache_time: int = 0

@@ -16,7 +16,7 @@ from typing import Final
 
 from tidegate.errors import QuotaExceeded, TooLarge
 from tidegate.model import TALLY_NAMES, Account, FolderMount, Intent, Tally, VPath
-from tidegate.policy.charges import build_charges
+from tidegate.policy.charges import allowances_for, build_charges
 from tidegate.policy.decision import Step
 from tidegate.policy.quota import (
     READ_TEXT,
@@ -120,7 +120,7 @@ def session_step(account: Account, usage: Usage) -> Step | None:
 
 def amount_steps(account: Account, ip: str, amount: Amount, usage: Usage) -> Iterator[Step]:
     """Every rule about amounts in the order of asking; several may refuse."""
-    charges = _charges(account, amount, usage)
+    charges = _charges(account, ip, amount, usage)
     if amount.intent in WRITES:
         yield from _space(account, amount, usage, charges)
         yield _file_size(account, amount)
@@ -132,7 +132,8 @@ def amount_steps(account: Account, ip: str, amount: Amount, usage: Usage) -> Ite
 def original_steps(account: Account, ip: str, amount: Amount, usage: Usage) -> Iterator[Step]:
     """The rules about the original of a copy, asked after `amount_steps`: may it be downloaded?"""
     if amount.intent is Intent.COPY:
-        yield from _transfer(account, ip, amount, usage, _charges(account, amount, usage), "download")
+        charges = _charges(account, ip, amount, usage)
+        yield from _transfer(account, ip, amount, usage, charges, "download")
 
 
 # -- the engine, over the numbers of one moment -------------------------------------------------------
@@ -162,7 +163,7 @@ class _Counters(_Space):
         self.tally = {name: UsageCounter(getattr(tally, name)) for name in TALLY_NAMES}
 
 
-def _charges(account: Account, amount: Amount, usage: Usage) -> ChargeSet:
+def _charges(account: Account, ip: str, amount: Amount, usage: Usage) -> ChargeSet:
     index = mount_of(account, amount.path)
     mount = None if index is None else account.virtual_folders[index]
     return build_charges(
@@ -171,6 +172,7 @@ def _charges(account: Account, amount: Amount, usage: Usage) -> ChargeSet:
         account,
         _Counters(account, usage),
         None,
+        ip=ip,
         mount=mount,
         folder=None if mount is None else _Space(_used_in(mount, usage)),
     )
@@ -223,7 +225,7 @@ def _over_start(charges: ChargeSet, amount: Amount, direction: Direction) -> Quo
 def _transfer(  # noqa: PLR0917  the facts of one question
     account: Account, ip: str, amount: Amount, usage: Usage, charges: ChargeSet, direction: Direction
 ) -> Iterator[Step]:
-    yield _allowance(amount, usage, charges, direction)
+    yield _allowance(account, ip, amount, usage, charges, direction)
     if account.filters.tally_limits is not None:
         yield _tally(account, amount, charges, direction)
     if amount.intent is not Intent.COPY:  # nothing goes over the line
@@ -279,10 +281,14 @@ def _file_size(account: Account, amount: Amount) -> Step:
     return Step(rule, "pass", f"{amount.size} of {limit} bytes", where)
 
 
-def _allowance(amount: Amount, usage: Usage, charges: ChargeSet, direction: Direction) -> Step:
+def _allowance(  # noqa: PLR0917  the facts of one question
+    account: Account, ip: str, amount: Amount, usage: Usage, charges: ChargeSet, direction: Direction
+) -> Step:
     rule = f"{direction}_data_transfer"
     if not usage.tracked:
         return Step(rule, "pass", NOT_COUNTED, rule)
+    entry = allowances_for(account, ip).where
+    prefix = f"filters.{entry}." if entry else ""
     limits = charges.up_limits if direction == "upload" else charges.down_limits
     limits = tuple(limit for limit in limits if not _is_tally(limit))
     wanted = 0
@@ -294,10 +300,13 @@ def _allowance(amount: Amount, usage: Usage, charges: ChargeSet, direction: Dire
     if over is not None:
         more = f", {wanted} more are wanted" if wanted else ""
         why = f"{over.count.used} of {over.limit} bytes of the allowance are used{more}"
-        return _refused(over.name, why, over.name, "reset the transfer usage")
+        name = over.name.rpartition(".")[2]
+        return _refused(name, why, f"{prefix}{name}", "reset the transfer usage")
     left = min((limit.limit - limit.count.used for limit in limits), default=None)
     why = "no allowance is set" if left is None else f"{left} bytes of the allowance are left"
-    return Step(rule, "pass", why, rule)
+    if entry:
+        why += f" for the network that {ip} is in"
+    return Step(rule, "pass", why, f"{prefix}{rule}")
 
 
 def _is_tally(limit: QuotaLimit) -> bool:

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from tidegate.model import TALLY_NAMES, Account, FolderMount
+from tidegate.model.address_list import AddressList
 from tidegate.policy.quota import (
     BYTES_PER_MB,
     MAX_FILE_BYTES,
@@ -18,6 +20,41 @@ from tidegate.policy.quota import (
     Warn,
     counts_in_account,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Allowances:
+    """The bytes that may be moved, for one client.
+
+    Attributes:
+        upload: MB, 0 no limit; `download` and `total` likewise.
+        where: the field of `Filters` that says so, for instance ``data_transfer_limits[0]``; empty for the
+            account's own three.
+    """
+
+    upload: int
+    download: int
+    total: int
+    where: str = ""
+
+    def name_of(self, direction: str) -> str:
+        """The name of a limit: ``upload_data_transfer``, with the entry that it stands in."""
+        return f"{self.where}.{direction}_data_transfer" if self.where else f"{direction}_data_transfer"
+
+
+def allowances_for(account: Account, ip: str) -> Allowances:
+    """The allowances for a client's address: by the first entry that names it, all three of them."""
+    for index, limit in enumerate(account.filters.data_transfer_limits):
+        if AddressList(limit.sources).match(ip) is not None:
+            return Allowances(
+                limit.upload_data_transfer,
+                limit.download_data_transfer,
+                limit.total_data_transfer,
+                f"data_transfer_limits[{index}]",
+            )
+    return Allowances(
+        account.upload_data_transfer, account.download_data_transfer, account.total_data_transfer
+    )
 
 
 class SpaceCounters(Protocol):
@@ -65,6 +102,7 @@ def build_charges(
     used: AccountCounters,
     session_tally: Mapping[str, UsageCounter] | None,
     *,
+    ip: str,
     mount: FolderMount | None,
     folder: SpaceCounters | None,
 ) -> ChargeSet:
@@ -79,6 +117,7 @@ def build_charges(
         account: the limits.
         used: the account's counters.
         session_tally: counters of this session, if its tally limits are per session.
+        ip: address of the client, which allowances may be bound to.
         mount: the folder mount, None for the home.
         folder: the folder's counters.
     """
@@ -109,7 +148,7 @@ def build_charges(
                 files_count.quota_limit(f"{place}quota_files", files_limit, unit="files", warn=warn)
             )
     space = (grow_limits[0] if grow_limits else None, file_limits[0] if file_limits else None)
-    up, up_limits, down, down_limits = _transfer(track_quota, warn, account, used)
+    up, up_limits, down, down_limits = _transfer(track_quota, warn, account, used, ip)
     tally = _TallyParts(account, session_tally or used.tally, warn)
     return ChargeSet(
         grow_limits=(*grow_limits, *tally.limits("bytes_in", "bytes_xfer")),
@@ -129,24 +168,29 @@ def build_charges(
 
 
 def _transfer(
-    track_quota: int, warn: Warn, account: Account, used: AccountCounters
+    track_quota: int, warn: Warn, account: Account, used: AccountCounters, ip: str
 ) -> tuple[Counts, Limits, Counts, Limits]:
     """The counters and limits of what is sent, and of what is fetched."""
     if not track_quota:
         return (), (), (), ()
     up_limits: list[QuotaLimit] = []
     down_limits: list[QuotaLimit] = []
-    for name, count, wanted in (
-        ("upload_data_transfer", used.upload, (up_limits,)),
-        ("download_data_transfer", used.download, (down_limits,)),
-        ("total_data_transfer", used.total, (up_limits, down_limits)),
+    allowed = allowances_for(account, ip)
+    for direction, count, wanted in (
+        ("upload", used.upload, (up_limits,)),
+        ("download", used.download, (down_limits,)),
+        ("total", used.total, (up_limits, down_limits)),
     ):
-        megabytes_allowed = getattr(account, name)
+        megabytes_allowed = getattr(allowed, direction)
         if megabytes_allowed > 0:
-            quota_limit = count.quota_limit(name, megabytes_allowed * BYTES_PER_MB, warn=warn)
+            quota_limit = count.quota_limit(
+                allowed.name_of(direction), megabytes_allowed * BYTES_PER_MB, warn=warn
+            )
             for limits in wanted:
                 limits.append(quota_limit)
-    if track_quota == 2 and not up_limits and not down_limits:
+    # What is moved where nothing is limited counts where something is.
+    elsewhere = bool(account.filters.data_transfer_limits)
+    if track_quota == 2 and not up_limits and not down_limits and not elsewhere:
         return (), (), (), ()
     return (used.upload, used.total), tuple(up_limits), (used.download, used.total), tuple(down_limits)
 

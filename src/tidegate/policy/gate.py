@@ -21,9 +21,10 @@ from collections.abc import Callable
 from typing import Final
 
 from tidegate.model import FilePatterns, Intent, Permission, Principal, Protocol, VPath
+from tidegate.policy.anonymous import HINT, WHERE
 from tidegate.policy.decision import ALLOWED, Decision, Step
 from tidegate.policy.patterns import Hit, pattern_table
-from tidegate.policy.permissions import Grant, permission_table
+from tidegate.policy.permissions import Grant, expand, permission_table
 from tidegate.policy.requirements import (
     CREATE_DIRS,
     OVERWRITE,
@@ -56,7 +57,9 @@ class Gate:
         self.principal = principal
         self.names = names
         self.protocol = str(protocol)
-        self._permissions = permission_table(principal.account.permissions)
+        self._permissions = permission_table(
+            principal.account.permissions, reads_only=principal.account.filters.is_anonymous
+        )
         self._patterns = pattern_table(principal.account.filters.file_patterns, names)
         self._plain = not self._patterns
 
@@ -293,6 +296,9 @@ def _permission(grant: Grant, need: Need, directory: VPath, steps: _Trail) -> De
 
 def _lacking(grant: Grant, need: Need, directory: VPath) -> Step:
     missing = need.any_of[0].value
+    if grant.reads_only and any(p in expand(grant.configured) for p in need.any_of):
+        why = f"{_says(grant, directory)}, but accounts without a password may only list and download"
+        return Step(grant.rule, "deny", why, WHERE, HINT)
     hint = (
         f"add {missing} to {grant.where}, or give {directory} an entry of its own"
         if grant.key

@@ -28,6 +28,7 @@ _LISTS: Final = (
     "denied_protocols",
     "two_factor_protocols",
     "bandwidth_limits",
+    "data_transfer_limits",
     "access_time",
 )
 _SINGLE: Final = (
@@ -40,6 +41,7 @@ _SINGLE: Final = (
     "rename_onto",
     "tls_username",
     "ftp_security",
+    "is_anonymous",
     "tally_limits",
     "geoip",
 )

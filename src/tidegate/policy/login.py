@@ -20,9 +20,11 @@ from tidegate.errors import LoginRefused
 from tidegate.model import Account, Protocol
 from tidegate.model.address_list import AddressList, parse_address
 from tidegate.model.geography import NO_LOCATION, Location, check_location
+from tidegate.policy import anonymous
 from tidegate.policy.decision import Step
 from tidegate.policy.hours import DAYS, describe, local_time, open_window
 from tidegate.policy.methods import (
+    PASSWORD,
     denied_in_steps,
     family_of,
     remaining_methods,
@@ -164,6 +166,9 @@ def _protocol(a: Attempt) -> Step:
         why = f"{a.protocol} is denied by {denied[index]}"
         rule = f"protocol[{denied[index]}]"
         return Step(rule, "deny", why, f"{where}[{index}]", f"remove {denied[index]} from {where}")
+    if a.account.filters.is_anonymous and a.family not in anonymous.DOORS:
+        why = f"accounts without a password come in by FTP and WebDAV alone, not by {a.protocol}"
+        return Step("protocol[is_anonymous]", "deny", why, anonymous.WHERE, anonymous.HINT)
     return Step("protocol", "pass", f"{a.family} is not denied", where)
 
 
@@ -181,6 +186,9 @@ def _method(a: Attempt) -> Step:
     rule, where = "method", "filters.denied_login_methods"
     if not a.method:
         return Step(rule, "pass", "no method is given", where)
+    if a.account.filters.is_anonymous and a.method != PASSWORD:
+        why = f"accounts without a password come in by any password, not by {a.method}"
+        return Step(f"{rule}[is_anonymous]", "deny", why, anonymous.WHERE, anonymous.HINT)
     if a.partial:
         following = remaining_methods(a.account, a.method, protocol=a.protocol)
         if following:

@@ -16,6 +16,7 @@ from typing import Final
 
 from tidegate.errors import InvalidPath
 from tidegate.model import Permission, VPath
+from tidegate.policy.anonymous import READS
 from tidegate.policy.globs import compile_one, has_magic
 
 MAX_MEMO: Final = 4096
@@ -65,6 +66,7 @@ class Grant:
         configured: the names as written, for sentences.
         names: what they give.
         mask: `names` as bits, see `mask_of`.
+        reads_only: `names` is no more than accounts without a password may have.
     """
 
     key: str
@@ -72,6 +74,7 @@ class Grant:
     configured: tuple[str, ...]
     names: frozenset[Permission]
     mask: int
+    reads_only: bool = False
 
     @property
     def rule(self) -> str:
@@ -85,15 +88,21 @@ NOTHING: Final = Grant("", "permissions", (), frozenset(), 0)
 
 def _meet(one: Grant, other: Grant) -> Grant:
     names = one.names & other.names
-    return Grant(one.key, one.where, tuple(sorted(names)), names, one.mask & other.mask)
+    mask = one.mask & other.mask
+    return Grant(one.key, one.where, tuple(sorted(names)), names, mask, one.reads_only)
 
 
 class PermissionTable:
-    """An account's permissions, ready to be asked. Never raises for any path."""
+    """An account's permissions, ready to be asked. Never raises for any path.
+
+    Args:
+        permissions: names by directory.
+        reads_only: whose they are needs no password: nothing but `anonymous.READS` counts.
+    """
 
     __slots__ = ("_depth", "_exact", "_globs", "_last", "_memo", "_root")
 
-    def __init__(self, permissions: Mapping[str, Iterable[str]]) -> None:
+    def __init__(self, permissions: Mapping[str, Iterable[str]], *, reads_only: bool = False) -> None:
         self._exact: dict[str, Grant] = {}
         globs: list[tuple[tuple[re.Pattern[str], ...], Grant]] = []
         self._depth = 0
@@ -104,8 +113,10 @@ class PermissionTable:
                 continue  # the store refuses such a key; a key that is no path covers no directory
             configured = tuple(listed)
             names = expand(configured)
+            if reads_only:
+                names &= READS
             mask = _ALL_MASK if Permission.ANY in names else mask_of(*names)
-            grant = Grant(key, f"permissions.{raw}", configured, names, mask)
+            grant = Grant(key, f"permissions.{raw}", configured, names, mask, reads_only)
             self._exact[key] = _meet(self._exact[key], grant) if key in self._exact else grant
             if has_magic(key):
                 globs.append((tuple(compile_one(part) for part in key.parts), grant))
@@ -170,13 +181,15 @@ MAX_SHARED_ENTRIES: Final = 16
 """Entries of a table that sessions share; larger ones are made anew, so that few bytes are kept."""
 
 
-def permission_table(permissions: Mapping[str, Iterable[str]]) -> PermissionTable:
+def permission_table(
+    permissions: Mapping[str, Iterable[str]], *, reads_only: bool = False
+) -> PermissionTable:
     """The table of an account's permissions; sessions with the same ones share it, as it never changes."""
     if len(permissions) > MAX_SHARED_ENTRIES:
-        return PermissionTable(permissions)
-    return _shared(tuple((key, tuple(names)) for key, names in permissions.items()))
+        return PermissionTable(permissions, reads_only=reads_only)
+    return _shared(tuple((key, tuple(names)) for key, names in permissions.items()), reads_only)
 
 
 @lru_cache(maxsize=256)
-def _shared(items: tuple[tuple[str, tuple[str, ...]], ...]) -> PermissionTable:
-    return PermissionTable(dict(items))
+def _shared(items: tuple[tuple[str, tuple[str, ...]], ...], reads_only: bool) -> PermissionTable:
+    return PermissionTable(dict(items), reads_only=reads_only)

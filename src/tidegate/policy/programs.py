@@ -78,7 +78,7 @@ class ProgramRules:
     __slots__ = ("_folders", "_patterns", "_permissions")
 
     def __init__(self, account: Account, names: FilePatterns | None = None) -> None:
-        self._permissions = PermissionTable(account.permissions)
+        self._permissions = PermissionTable(account.permissions, reads_only=account.filters.is_anonymous)
         self._patterns = PatternTable(account.filters.file_patterns, names)
         self._folders = folders_of(account)
 

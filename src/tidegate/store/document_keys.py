@@ -61,6 +61,11 @@ class DocumentKeys:
             treatment = foreign.get(key)
             if treatment == versions.DERIVED:
                 continue
+            if treatment == versions.REFUSED:
+                if value:
+                    what = "only a whole folder can be mounted: make a folder of that part"
+                    raise BadRecord(f"{self._where}{path}{key}", what)
+                continue
             if treatment is None and not self._lenient:
                 raise BadRecord(f"{self._where}{path}{key}", _unknown(key, {*known, *foreign}))
             kept[key] = value

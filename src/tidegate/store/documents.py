@@ -34,6 +34,7 @@ from tidegate.model import (
     Tally,
     TallyLimits,
     TimeWindow,
+    TransferLimit,
 )
 from tidegate.model.changes import changed
 from tidegate.model.geography import GeoRules
@@ -84,6 +85,7 @@ def decode_account(
         for name, kind in (
             ("file_patterns", FilePatterns),
             ("bandwidth_limits", BandwidthLimit),
+            ("data_transfer_limits", TransferLimit),
             ("access_time", TimeWindow),
         ):
             found.items(filters, f"filters.{name}", name, kind)
@@ -174,6 +176,10 @@ def encode_account(account: Account, *, confidential: bool) -> Document:
         del filters["imported_from"]
     if not filters["hold"]:
         del filters["hold"]
+    for name in versions.FORMERLY_KEPT:
+        extra.pop(name, None)
+        if not filters[name]:
+            del filters[name]  # as SFTPGo
     if not filters["tls_username"]:
         del filters["tls_username"]  # as SFTPGo; its clients take no empty text here
     outer = extra.pop(secrecy.OUTER, {})
@@ -258,6 +264,10 @@ def decode_admin(
     found = DocumentKeys(where, lenient=lenient, notes=notes, owned=owned)
     plain = found.plain(document)
     foreign = found.split(plain, Admin, versions.ADMIN_KEYS)
+    if foreign.get("groups") and not lenient:
+        from tidegate.store.admin_groups import read_groups  # few administrators have some
+
+        read_groups(foreign["groups"], where)
     filters = found.inner(plain, "filters", AdminFilters, versions.ADMIN_FILTER_KEYS)
     extra = filters.pop("extra", {}) if filters is not None else {}
     if foreign:

@@ -21,6 +21,7 @@ from tidegate.model import (
     StorageSpec,
     TallyLimits,
     TimeWindow,
+    TransferLimit,
 )
 from tidegate.model.changes import changed
 from tidegate.model.geography import GeoRules
@@ -78,6 +79,7 @@ def decode_group(
             for name, kind in (
                 ("file_patterns", FilePatterns),
                 ("bandwidth_limits", BandwidthLimit),
+                ("data_transfer_limits", TransferLimit),
                 ("access_time", TimeWindow),
             ):
                 inner.items(filters, f"filters.{name}", name, kind)
@@ -166,6 +168,10 @@ def encode_group(group: Group, *, confidential: bool, users: list[str] | None = 
     for window in filters["access_time"]:
         window["from"] = window.pop("from_")
     extra: Document = filters.pop("extra")
+    for name in versions.FORMERLY_KEPT:
+        extra.pop(name, None)
+        if not filters[name]:
+            del filters[name]
     for name in ("tally_limits", "geoip"):
         if filters[name] is None:
             del filters[name]

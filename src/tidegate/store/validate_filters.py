@@ -14,6 +14,7 @@ from tidegate.model import (
     Permission,
     TallyLimits,
     TimeWindow,
+    TransferLimit,
 )
 from tidegate.model.changes import changed
 from tidegate.model.geography import GeoRules
@@ -101,6 +102,17 @@ def check_filters(filters: Filters, where: str) -> Filters:
                 sources=check_networks(f"{key_path}sources", limit.sources),
             )
         )
+    allowances: list[TransferLimit] = []
+    for index, allowance in enumerate(bounded(f"{where}data_transfer_limits", filters.data_transfer_limits)):
+        key_path = f"{where}data_transfer_limits[{index}]."
+        if not allowance.sources:
+            raise BadRecord(f"{key_path}sources", "is empty: name at least one network")
+        allowances.append(
+            changed(
+                checked_integers(allowance, key_path),
+                sources=check_networks(f"{key_path}sources", allowance.sources),
+            )
+        )
     for index, window in enumerate(bounded(f"{where}access_time", filters.access_time)):
         _check_window(window, f"{where}access_time[{index}].")
     if filters.tally_limits is not None:
@@ -118,6 +130,7 @@ def check_filters(filters: Filters, where: str) -> Filters:
         denied_ip=check_networks(f"{where}denied_ip", filters.denied_ip),
         file_patterns=tuple(patterns),
         bandwidth_limits=tuple(limits),
+        data_transfer_limits=tuple(allowances),
         start_directory=check_path(f"{where}start_directory", start) if start else "",
     )
 

@@ -17,23 +17,30 @@ _ABSENT: Final = "absent"
 
 HELD: Final = "held"
 """Acted on, and kept beside the fields of the model: it holds secrets, or is another room's business."""
+REFUSED: Final = "refused"
+"""It narrows what the record gives and is not here: without it the record would give more than it says."""
 
 
-def _table(absent: str, derived: str = "", held: str = "") -> dict[str, str]:
-    parts = ((absent, _ABSENT), (derived, DERIVED), (held, HELD))
+def _table(absent: str, derived: str = "", held: str = "", refused: str = "") -> dict[str, str]:
+    parts = ((absent, _ABSENT), (derived, DERIVED), (held, HELD), (refused, REFUSED))
     return {name: treatment for names, treatment in parts for name in names.split()}
 
 
 USER_KEYS: Final = _table("oidc_custom_fields", "has_password")
 FILTER_KEYS: Final = _table(
-    "tls_certs web_client user_type data_transfer_limits "
-    "2fa_protocols is_anonymous default_shares_expiration max_shares_expiration "
+    "tls_certs web_client user_type "
+    "2fa_protocols default_shares_expiration max_shares_expiration "
     "additional_emails custom1 custom_placeholders",
     held="totp_config recovery_codes hooks check_password_disabled",
 )
-MOUNT_KEYS: Final = _table("subpath", "id users groups")
+FORMERLY_KEPT: Final = ("is_anonymous", "data_transfer_limits")
+"""Filters that earlier versions kept without effect, beside the fields of the model.
+
+What a record of theirs has kept is not acted on: who opened such an account then did not mean that.
+"""
+MOUNT_KEYS: Final = _table("", "id users groups", refused="subpath mapped_subdirectory")
 FOLDER_KEYS: Final = _table("", "id users groups virtual_path quota_size quota_files")
-ADMIN_KEYS: Final = _table("groups", "has_password")
+ADMIN_KEYS: Final = _table("", "has_password", held="groups")
 GROUP_KEYS: Final = _table("", "users admins")
 ROLE_KEYS: Final = _table("", "users admins")
 ADMIN_FILTER_KEYS: Final = _table("preferences", held="totp_config recovery_codes passkeys")

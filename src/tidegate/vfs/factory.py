@@ -181,13 +181,15 @@ class VfsSessions:
         try:
             tally = session_tally(account)
             describe = self._pool.build
-            charges = self.tracker.charges(account, usage, tally, None, None)
+            charges = self.tracker.charges(account, usage, tally, ip=peer.remote_ip)
             home = Mount(ROOT, storage_of(account), charges, None, None, describe=describe)
             mounts = [home]
             for mounted in account.virtual_folders:
                 folder = await self.tracker.folder(mounted)
                 folders.append(folder)
-                charges = self.tracker.charges(account, usage, tally, mounted, folder)
+                charges = self.tracker.charges(
+                    account, usage, tally, ip=peer.remote_ip, mount=mounted, folder=folder
+                )
                 path = VPath.parse(mounted.virtual_path)
                 spec = storage_of(account, mounted)
                 if self._pool.ready is not None:

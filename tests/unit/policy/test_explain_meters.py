@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.errors import QuotaExceeded, TooLarge
-from tidegate.model import TALLY_NAMES, Account, Filters, FolderMount, Protocol, Tally, TallyLimits
+from tidegate.model import (
+    TALLY_NAMES,
+    Account,
+    Filters,
+    FolderMount,
+    Protocol,
+    Tally,
+    TallyLimits,
+    TransferLimit,
+)
 from tidegate.policy.amounts import Usage
 from tidegate.policy.charges import build_charges, session_tally
 from tidegate.policy.explain import explain
@@ -34,6 +43,17 @@ def tally_limits(draw: st.DrawFn) -> TallyLimits | None:
         limit_type=draw(st.sampled_from(["hard", "soft"])),
         per_session=draw(st.booleans()),
         **{name: draw(LIMIT) for name in TALLY_NAMES},
+    )
+
+
+@st.composite
+def transfer_limits(draw: st.DrawFn) -> TransferLimit:
+    """Of a network that the client is in, or of one that it is not in."""
+    return TransferLimit(
+        sources=(draw(st.sampled_from(["192.0.2.0/24", "10.0.0.0/8"])),),
+        upload_data_transfer=draw(MEGABYTES),
+        download_data_transfer=draw(MEGABYTES),
+        total_data_transfer=draw(MEGABYTES),
     )
 
 
@@ -63,7 +83,11 @@ def accounts(draw: st.DrawFn) -> Account:
         used_upload_data_transfer=draw(MOVED),
         used_download_data_transfer=draw(MOVED),
         virtual_folders=(mount,),
-        filters=Filters(max_upload_file_size=draw(LIMIT), tally_limits=draw(tally_limits())),
+        filters=Filters(
+            max_upload_file_size=draw(LIMIT),
+            tally_limits=draw(tally_limits()),
+            data_transfer_limits=draw(st.lists(transfer_limits(), max_size=2).map(tuple)),
+        ),
         tally=Tally(**{name: draw(USED) for name in TALLY_NAMES}),
     )
 
@@ -75,7 +99,14 @@ def meter_of(account: Account, place: str, track_quota: int) -> ChargeSet:
     if mount is not None:
         folder = FolderUsage(mount.name, mount.used_quota_size, mount.used_quota_files)
     return build_charges(
-        track_quota, lambda *_: None, account, usage, session_tally(account), mount=mount, folder=folder
+        track_quota,
+        lambda *_: None,
+        account,
+        usage,
+        session_tally(account),
+        ip="192.0.2.7",
+        mount=mount,
+        folder=folder,
     )
 
 

@@ -11,12 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.errors import BadRecord
-from tidegate.model import Account, FilePatterns, Filters, FolderMount, GroupUse, StorageConfig
+from tidegate.model import (
+    Account,
+    FilePatterns,
+    Filters,
+    FolderMount,
+    GroupUse,
+    StorageConfig,
+    TransferLimit,
+)
 from tidegate.model.group import Group, GroupSettings
 from tidegate.policy.folders import storage_of
 from tidegate.policy.groups import MS_PER_DAY, resolve
 
 PATHS = ("/", "/in", "/in/%username%", "/in/ana")
+LISTS = ("allowed_ip", "denied_ip", "denied_protocols", "data_transfer_limits")
 NETWORKS = ("10.0.0.0/8", "192.0.2.0/24", "::/0")
 numbers = st.sampled_from((0, 0, 1, 7))
 some = st.lists(st.sampled_from(NETWORKS), max_size=2, unique=True).map(tuple)
@@ -35,6 +44,10 @@ filters = st.builds(
     max_upload_file_size=numbers,
     start_directory=st.sampled_from(("", "/in", "/%username%")),
     disable_fs_checks=st.booleans(),
+    is_anonymous=st.booleans(),
+    data_transfer_limits=st.lists(numbers, max_size=2, unique=True).map(
+        lambda found: tuple(TransferLimit(sources=("10.0.0.0/8",), total_data_transfer=one) for one in found)
+    ),
 )
 mounts = st.lists(st.sampled_from(PATHS), max_size=2, unique=True).map(
     lambda paths: tuple(FolderMount(name=path.strip("/%") or "r", virtual_path=path) for path in paths)
@@ -125,7 +138,7 @@ def oracle(account: Account, known: dict[str, Group]) -> dict[str, Any]:
         "transfers": [getattr(account if own_transfer else first, kind) for kind in transfers],
         "expires": expires,
         "permissions": wanted,
-        "lists": [joined(kind) for kind in ("allowed_ip", "denied_ip", "denied_protocols")],
+        "lists": [joined(kind) for kind in LISTS],
         "order": (
             (
                 account.filters.ip_order
@@ -151,6 +164,7 @@ def oracle(account: Account, known: dict[str, Group]) -> dict[str, Any]:
             account.filters.max_upload_file_size or first.filters.max_upload_file_size,
             account.filters.start_directory or fill(first.filters.start_directory),
             account.filters.disable_fs_checks or first.filters.disable_fs_checks,
+            account.filters.is_anonymous or first.filters.is_anonymous,
         ],
         "mounts": list(
             by_path(
@@ -175,10 +189,15 @@ def told(account: Account) -> dict[str, Any]:
         ],
         "expires": account.expiration_date,
         "permissions": account.permissions,
-        "lists": [list(rules.allowed_ip), list(rules.denied_ip), list(rules.denied_protocols)],
+        "lists": [list(getattr(rules, kind)) for kind in LISTS],
         "order": rules.ip_order,
         "patterns": {item.path: item.denied_patterns for item in rules.file_patterns},
-        "single": [rules.max_upload_file_size, rules.start_directory, rules.disable_fs_checks],
+        "single": [
+            rules.max_upload_file_size,
+            rules.start_directory,
+            rules.disable_fs_checks,
+            rules.is_anonymous,
+        ],
         "mounts": [mount.virtual_path for mount in account.virtual_folders],
     }
 

@@ -5,7 +5,7 @@ A package that is not listed, or more modules of one than its bound, fails with 
 loaded on 2026-11-29 and some room; who needs more says here what for. The section of WebDAV needed one, that of
 addresses and their checks three, groups six, that of syslog one, the sandbox four, monitoring three, and nine more beside the HTTP
 server, the routes of passkeys among them. The share of strangers in the loop needed one, the rule on
-what is one source one, following lists change by change three.
+what is one source one, following lists change by change three, accounts without a password one.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.support.moved import HASH, dump_file, move
@@ -13,6 +14,7 @@ from tidegate.accounts.lists import decode_entry
 from tidegate.backends.factory import StorageKinds
 from tidegate.errors import BadRecords
 from tidegate.model import GroupUse, Intent, VPath
+from tidegate.policy.charges import Allowances, allowances_for
 from tidegate.policy.folders import storage_at
 from tidegate.policy.login import check_login
 from tidegate.policy.second_factor import (
@@ -316,6 +318,12 @@ async def test_i13_renaming_a_directory_took_both_permissions() -> None:
     assert "rename_dirs" in moved.notes
 
 
+async def test_i13_rename_dirs_alone_closes() -> None:
+    moved = await move({"users": [person("ana", permissions={"/": ["rename_dirs"]})], "version": 17})
+    assert moved.users["ana"].status == 0
+    assert "rename_dirs is all that is given for '/'" in moved.notes
+
+
 async def test_i14_an_unknown_restriction_closes() -> None:
     moved = await move("i14")
     assert moved.users["neu"].status == 0
@@ -336,8 +344,20 @@ async def test_i15_shares_are_told_by_name() -> None:
     assert "s-read, s-write, s-rw, s-files" in moved.notes
 
 
-async def test_i16_anonymous_users_stay_out() -> None:
-    assert (await move("i16")).users["anon"].status == 0
+async def test_i16_anonymous_users_come_in_by_ftp_and_webdav_alone() -> None:
+    moved = await move("i16")
+    anon = moved.users["anon"]
+    assert (anon.status, anon.filters.is_anonymous) == (1, True)
+    assert "anon" not in moved.notes
+    came_in = {
+        protocol: not any(
+            step.verdict == "deny"
+            for step in check_login(anon, protocol=protocol, method="password", ip="127.0.0.1", now_ms=1)
+        )
+        for protocol in ("SFTP", "FTP", "DAV", "HTTP")
+    }
+    assert came_in == {"SFTP": False, "FTP": True, "DAV": True, "HTTP": False}
+    assert not moved.may("anon", PUT, "/x")
 
 
 async def test_i17_a_password_of_unknown_age_counts_as_old() -> None:
@@ -412,15 +432,99 @@ async def test_a_role_that_the_dump_does_not_hold() -> None:
     assert (moved.users["ana"].status, moved.users["ana"].role, moved.admins["rolf"].status) == (1, "", 0)
 
 
-async def test_a_part_of_a_folder_is_not_the_whole_folder() -> None:
-    mount = {"name": "v", "virtual_path": "/v", "mapped_path": "/srv/v", "subpath": "in"}
+@pytest.mark.parametrize("key", ["subpath", "mapped_subdirectory"])
+@pytest.mark.parametrize(("part", "there"), [("in", "/srv/v/in"), ("a//b/../c/.", "/srv/v/a/c")])
+async def test_a_part_of_a_folder_becomes_a_folder(key: str, part: str, there: str) -> None:
+    mount = {"name": "v", "virtual_path": "/v", "mapped_path": "/srv/v", key: part}
+    whole = {"name": "v", "virtual_path": "/w", "mapped_path": "/srv/v", "subpath": ""}
+    moved = await move({"users": [person("ana", virtual_folders=[mount, whole])], "version": 17})
+    ana = moved.users["ana"]
+    assert ana.status == 1
+    found = {one.virtual_path: (one.name == "v", one.mapped_path) for one in ana.virtual_folders}
+    assert found == {"/v": (False, there), "/w": (True, "/srv/v")}
+    assert moved.folders["v"].mapped_path == "/srv/v"
+
+
+async def test_a_part_of_storage_elsewhere_becomes_a_prefix() -> None:
+    def mount(number: int, section: str, **config: Any) -> dict[str, Any]:
+        return {
+            "name": section,
+            "virtual_path": f"/{section}",
+            "mapped_path": f"/srv/{section}",
+            "subpath": "in/x",
+            "filesystem": {"provider": number, section: config},
+        }
+
+    mounts = [
+        mount(1, "s3config", bucket="b", key_prefix="p/"),
+        mount(2, "gcsconfig", bucket="b"),
+        mount(5, "sftpconfig", endpoint="h:22", username="u", prefix="/p"),
+    ]
+    moved = await move({"users": [person("ana", virtual_folders=mounts)], "version": 17})
+    found = [one.filesystem.options for one in moved.users["ana"].virtual_folders]
+    prefixes = [next(iter(one.values())) for one in found]
+    assert [one.get("key_prefix", one.get("prefix")) for one in prefixes] == ["p/in/x/", "in/x/", "/p/in/x"]
+
+
+@pytest.mark.parametrize("opened", [False, True])
+@pytest.mark.parametrize("part", ["/etc", "../etc", "a/../../b", "..", "\\x", 7, ["in"]])
+async def test_a_part_that_leads_elsewhere_is_left_out_and_closes(part: object, opened: bool) -> None:
+    mount = {"name": "v", "virtual_path": "/v", "mapped_path": "/srv/v", "subpath": part}
+    dump = {"users": [person("ana", virtual_folders=[mount])], "version": 17}
+    moved = await move(dump, open=frozenset({"ana"} if opened else ()))
+    assert moved.users["ana"].status == int(opened)
+    assert not moved.users["ana"].virtual_folders
+
+
+async def test_a_folder_that_only_its_record_describes_cannot_be_parted() -> None:
+    folder = {"name": "v", "mapped_path": "/srv/v"}
+    mount = {"name": "v", "virtual_path": "/v", "subpath": "in"}
+    dump = {"users": [person("ana", virtual_folders=[mount])], "folders": [folder], "version": 17}
+    moved = await move(dump)
+    assert (moved.users["ana"].status, moved.users["ana"].virtual_folders) == (0, ())
+
+
+@pytest.mark.parametrize("flatten", [False, True])
+async def test_a_part_that_a_group_names_by_its_user(flatten: bool) -> None:
+    mount = {"name": "v", "virtual_path": "/v", "mapped_path": "/srv/v", "subpath": "%username%/in"}
+    group = {"name": "g", "user_settings": {}, "virtual_folders": [mount]}
+    users = [person(name, groups=[{"name": "g", "type": 1}]) for name in ("ana", "bob")]
+    moved = await move({"users": users, "groups": [group], "version": 17}, flatten_groups=flatten)
+    places = {name: [one.mapped_path for one in moved.users[name].virtual_folders] for name in moved.users}
+    assert places == {"ana": ["/srv/v/ana/in"], "bob": ["/srv/v/bob/in"]}
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_allowances_by_network(kept: bool) -> None:
+    limits = [{"sources": ["10.0.0.0/8"], "upload_data_transfer": 3, "total_data_transfer": -1}]
+    theirs = [{"sources": ["::/0", "0.0.0.0/0"], "download_data_transfer": 4}]
+    group = {"name": "g", "user_settings": {"filters": {"data_transfer_limits": theirs}}}
+    ana = person("ana", filters={"data_transfer_limits": limits}, groups=[{"name": "g", "type": 2}])
+    ana["total_data_transfer"] = 9
+    moved = await move({"users": [ana], "groups": [group], "version": 17 if kept else 13})
+    found = moved.users["ana"]
+    assert found.status == 1
+    assert allowances_for(found, "10.1.1.1") == Allowances(3, 0, 0, "data_transfer_limits[0]")
+    assert allowances_for(found, "192.0.2.1") == Allowances(0, 4, 0, "data_transfer_limits[1]")
+    assert allowances_for(found, "unix") == Allowances(0, 0, 9)
+
+
+@pytest.mark.parametrize(
+    ("given", "size", "files"),
+    [({"quota_size": 5}, 5, 0), ({"quota_files": 7}, 0, 7), ({"quota_size": -1}, 0, 0), ({}, -1, -1)],
+)
+async def test_a_quota_of_a_mount_that_is_not_given_is_0_if_the_other_is(
+    given: dict[str, int], size: int, files: int
+) -> None:
+    mount = {"name": "v", "virtual_path": "/v", "mapped_path": "/srv/v", **given}
     moved = await move({"users": [person("ana", virtual_folders=[mount])], "version": 17})
-    assert moved.users["ana"].status == 0
+    (found,) = moved.users["ana"].virtual_folders
+    assert (found.quota_size, found.quota_files) == (size, files)
 
 
 async def test_notes_are_grouped_and_what_restricts_is_never_cut() -> None:
     users = [person(f"u{n}", filters={"web_client": ["shares-disabled"]}) for n in range(1500)]
-    users += [person(f"z{n}", filters={"data_transfer_limits": [{"sources": ["::/0"]}]}) for n in range(1200)]
+    users += [person(f"z{n}", filters={"denied_things": ["x"]}) for n in range(1200)]
     moved = await move({"users": users, "version": 17})
 
     assert "1500 users (u0, u1, u2, and 1497 more): filters.web_client: mfa-disabled holds" in moved.notes

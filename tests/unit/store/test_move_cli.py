@@ -39,7 +39,7 @@ def test_a_dry_run_says_what_the_load_says(place: Path) -> None:
 
     assert dry.code == real.code == 0
     assert dry.err == real.err
-    assert "note: users[0] (tina): filters.data_transfer_limits: comes in disabled" in real.err
+    assert "note: users[0] (tina): filters.denied_countries: comes in disabled" in real.err
     assert "2 of them disabled" in real.out
     assert statuses(place) == {"tina": 0, "toto": 0}
 
@@ -64,7 +64,7 @@ def test_the_database_comes_in_as_its_dump_does(place: Path, database: Path) -> 
     real = tidegate("import", "sftpgo", "--from", f"sqlite:{database}", "-c", place, "--open", "toto")
 
     assert dry.code == real.code == 0, dry.err + real.err
-    assert "note: users[0] (tina): filters.data_transfer_limits: comes in disabled" in real.err
+    assert "note: users[0] (tina): filters.denied_countries: comes in disabled" in real.err
     assert statuses(place) == {"tina": 0, "toto": 1}
     assert database.read_bytes() == before
     assert [path.name for path in database.parent.iterdir()] == ["sftpgo.db"]
@@ -134,9 +134,12 @@ def test_every_mistake_has_its_line_and_leave_out_loads_the_rest(place: Path, tm
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
 def test_a_report_has_one_row_a_record(place: Path, tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"report{suffix}"
-    done = tidegate(
-        "loaddata", dump_file("whole-2.7.5"), "-c", place, "--dry-run", "--leave-out", "--report", file
-    )
+    dump = json.loads(dump_file("whole-2.7.5").read_text())
+    anon = next(user for user in dump["users"] if user["username"] == "anon")
+    anon["filters"]["denied_countries"] = ["XX"]
+    changed = tmp_path / "dump.json"
+    changed.write_text(json.dumps(dump))
+    done = tidegate("loaddata", changed, "-c", place, "--dry-run", "--leave-out", "--report", file)
     assert done.code == 0
     rows = cells(file) if suffix == ".csv" else json.loads(file.read_text())
 
@@ -148,7 +151,7 @@ def test_a_report_has_one_row_a_record(place: Path, tmp_path: Path, suffix: str)
     assert (renamed["name"], renamed["action"]) == ("lead", "added")
     closed = next(row for row in users if row["name"] == "anon")
     assert closed["place"] == "users[87]"
-    assert "is_anonymous: comes in disabled" in str(closed["remarks"])
+    assert "denied_countries: comes in disabled" in str(closed["remarks"])
 
 
 def test_no_cell_of_a_report_is_a_formula(place: Path, tmp_path: Path) -> None:
@@ -192,11 +195,11 @@ def test_the_memory_driver_says_what_is_not_carried(tmp_path: Path, caplog: pyte
     (tmp_path / "tidegate.json").write_text(json.dumps(config))
 
     checked = tidegate("check", "-c", tmp_path)
-    assert "note: users[0] (tina): filters.data_transfer_limits: comes in disabled" in checked.err
+    assert "note: users[0] (tina): filters.denied_countries: comes in disabled" in checked.err
     assert "2 users of" in checked.out
     listed = tidegate("user", "list", "-c", tmp_path, "--json")
     assert [user["status"] for user in json.loads(listed.out)] == [0, 0]
-    assert "dump.json: users[0] (tina): filters.data_transfer_limits: comes in disabled" in caplog.text
+    assert "dump.json: users[0] (tina): filters.denied_countries: comes in disabled" in caplog.text
 
 
 def test_keys_of_sftpgo_that_have_no_effect_are_notes(tmp_path: Path) -> None:

@@ -80,6 +80,11 @@ EDGES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         filters(bandwidth_limits=[{"sources": []}]),
         "filters.bandwidth_limits[0].sources",
     ),
+    "sources of allowances": (
+        filters(data_transfer_limits=[{"sources": [NET]}]),
+        filters(data_transfer_limits=[{"sources": []}]),
+        "filters.data_transfer_limits[0].sources",
+    ),
     "patterns": (
         filters(
             file_patterns=[{"path": "/a", "denied_patterns": ["*"]}, {"path": "/b", "denied_patterns": ["*"]}]

@@ -16,6 +16,7 @@ from tidegate.accounts.keys import stored_key
 from tidegate.accounts.names import fold_name
 from tidegate.accounts.rules import Rules
 from tidegate.errors import BadRecord
+from tidegate.model.group import Group, GroupSettings
 from tidegate.store.documents import (
     decode_account,
     decode_admin,
@@ -26,6 +27,7 @@ from tidegate.store.documents import (
     encode_api_key,
     encode_folder,
 )
+from tidegate.store.group_documents import decode_group, encode_group
 from tidegate.store.validate import looks_hashed
 from tidegate.store.versions import folder_name
 
@@ -241,6 +243,21 @@ def test_nulls_mean_absent() -> None:
             "filters.bandwidth_limits[0].upload_bandwidth",
             "-1 is out of range",
         ),
+        (
+            {"filters": {"data_transfer_limits": [{"upload_data_transfer": 1}]}},
+            "filters.data_transfer_limits[0].sources",
+            "is empty",
+        ),
+        (
+            {"filters": {"data_transfer_limits": [{"sources": ["1.2.3.4"], "total_data_transfer": -1}]}},
+            "filters.data_transfer_limits[0].total_data_transfer",
+            "-1 is out of range",
+        ),
+        (
+            {"virtual_folders": [{"name": "v", "virtual_path": "/v", "subpath": "in"}]},
+            "virtual_folders[0].subpath",
+            "only a whole folder can be mounted: make a folder of that part",
+        ),
         ({"filters": {"start_directory": "x"}}, "filters.start_directory", "not an absolute path"),
         ({"filters": {"max_upload_file_size": -1}}, "filters.max_upload_file_size", "out of range"),
         ({"username": ""}, "username", "is empty"),
@@ -383,6 +400,22 @@ def test_known_foreign_fields_are_kept_and_noted_only_if_used() -> None:
 
     assert notes == ["filters.user_type: not available in this version"]
     assert encode_account(account, confidential=True)["filters"]["user_type"] == "OSUser"
+
+
+def test_what_earlier_versions_kept_without_effect_does_not_come_to_act() -> None:
+    """An account that was opened although it was anonymous elsewhere has a password that counts."""
+    limits = [{"sources": ["::/0"], "upload_data_transfer": 1}]
+    account = decode_account(LEAST)
+    kept = replace(
+        account,
+        filters=replace(account.filters, extra={"is_anonymous": True, "data_transfer_limits": limits}),
+    )
+    written = encode_account(kept, confidential=True)
+    again = decode_account(written).filters
+    assert (again.is_anonymous, again.data_transfer_limits, again.extra) == (False, (), {})
+    group = Group(name="g", user_settings=GroupSettings(filters=kept.filters))
+    there = decode_group(encode_group(group, confidential=True)).user_settings.filters
+    assert (there.is_anonymous, there.data_transfer_limits, there.extra) == (False, (), {})
 
 
 @pytest.mark.parametrize(("field", "value"), [("tls_username", "Email"), ("ftp_security", 2)])

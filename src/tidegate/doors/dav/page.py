@@ -118,7 +118,10 @@ def _readable(name: str) -> str:
 
 def may_upload(call: Call, path: VPath) -> bool:
     """True if the page offers to upload; the session judges each upload all the same."""
-    granted = call.client.principal.account.permissions
+    account = call.client.principal.account
+    if account.filters.is_anonymous:
+        return False
+    granted = account.permissions
     nearest = next((granted[one] for one in path.ancestors() if one in granted), ())
     return "*" in nearest or str(Intent.UPLOAD.value) in nearest
 

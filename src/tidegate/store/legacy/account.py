@@ -18,6 +18,7 @@ from tidegate.policy.second_factor import FAMILIES, decode_secret, hash_recovery
 from tidegate.store.legacy import table
 from tidegate.store.legacy.era import Era
 from tidegate.store.legacy.keys import split_options
+from tidegate.store.legacy.parts import split_off
 from tidegate.store.legacy.patterns import convert_patterns
 from tidegate.store.legacy.table import Fate, Row, asks
 from tidegate.store.storages import decode_storage, kind_of, unreachable
@@ -173,6 +174,11 @@ def _numbers(user: Document, _era: Era, judged: Judged) -> None:
         if isinstance(value, int) and value < 0:
             user[name] = 0
             judged.notes.append((name, "was below 0, which meant none; now 0"))
+    listed = user["filters"].get("data_transfer_limits")
+    for limit in listed if isinstance(listed, list) else ():
+        for name, value in limit.items() if isinstance(limit, dict) else ():
+            if isinstance(value, int) and value < 0:
+                limit[name] = 0
 
 
 def _home(user: Document, _era: Era, judged: Judged) -> None:
@@ -198,7 +204,14 @@ def _permissions(user: Document, era: Era, judged: Judged) -> None:
             and not {"rename_files", "rename", "*"} & set(map(str, names))
         ):
             # There it took both to rename a directory with files in it.
-            names = [name for name in names if name != "rename_dirs"]
+            kept = [name for name in names if name != "rename_dirs"]
+            if not kept and path == "/":  # which has to grant something
+                judged.closes.append(
+                    ("permissions", "rename_dirs is all that is given for '/': give more, or take it away")
+                )
+                made[path] = names
+                continue
+            names = kept
             judged.notes.append(
                 ("permissions", "rename_dirs without rename_files moved only empty directories: taken away")
             )
@@ -300,12 +313,16 @@ def _public_keys(user: Document, _era: Era, judged: Judged) -> None:
 
 def _mounts(user: Document, _era: Era, judged: Judged) -> None:
     mounts = user.get("virtual_folders")
+    lost: list[Document] = []
     for index, mount in enumerate(mounts if isinstance(mounts, list) else ()):
         if not isinstance(mount, dict):
             continue
         field = f"virtual_folders[{index}]"
         if mount.pop("exclude_from_quota", False):
             mount.update(quota_size=0, quota_files=0)
+        if ("quota_size" in mount) != ("quota_files" in mount):  # what is not there is 0 to Go
+            mount.setdefault("quota_size", 0)
+            mount.setdefault("quota_files", 0)
         size, files = mount.get("quota_size"), mount.get("quota_files")
         if (
             isinstance(size, int)
@@ -317,9 +334,14 @@ def _mounts(user: Document, _era: Era, judged: Judged) -> None:
             judged.notes.append(
                 (f"{field}.quota_size", "one of the two quotas was -1; now no limit of its own")
             )
+        if (why := split_off(mount)) is not None:
+            judged.closes.append((f"{field}.subpath", why))
+            lost.append(mount)
         for key, value in mount.items():
             judged.by_row(f"{field}.{key}", table.MOUNTS.get(key), value)
         judged.storage(mount.get("filesystem"), f"{field}.filesystem")
+    if lost:
+        user["virtual_folders"] = [mount for mount in mounts or () if mount not in lost]
 
 
 def _addresses(filters: Document, era: Era) -> None:

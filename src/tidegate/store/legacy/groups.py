@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tidegate.store.legacy.parts import PART_KEYS
 from tidegate.store.legacy.table import asks
 
 Document = dict[str, Any]
@@ -34,6 +35,7 @@ _LISTS: Final = frozenset(
         "2fa_protocols",
         "access_time",
         "bandwidth_limits",
+        "data_transfer_limits",
     ]
 )
 _PRIMARY_ONLY: Final = frozenset(
@@ -212,6 +214,9 @@ def _mount(
         mapped = mount.get("mapped_path") or folder_paths.get(str(mount.get("name")), "")
         own_path = _filled(mapped, names)
         mount = {**mount, "virtual_path": path}
+        for key in PART_KEYS:
+            if key in mount:
+                mount[key] = _filled(mount[key], names)
         if own_path != mapped:  # one folder of SFTPGo's stands for a directory of each account
             mount.update(mapped_path=own_path, name=f"{mount.get('name')}-{names['%username%']}")
         added.append(mount)

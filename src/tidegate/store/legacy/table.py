@@ -108,15 +108,13 @@ FILTERS: Final = {
         "mfa-disabled holds for the REST API; the rest speaks of web pages for users, which are not here",
     ),
     **_harmless("user_type", "2.2", "a remark of SFTPGo's plugins"),
-    **_restricts(
-        "data_transfer_limits", "2.2", "transfer limits by network: set limits of the account itself"
-    ),
+    **_rows("data_transfer_limits", "2.2"),
     **_rows("two_factor_protocols", "2.2"),
     **_converted("2fa_protocols", "2.2", _TWO_FACTOR),
     **_converted("totp_config", "2.2", _TWO_FACTOR),
     **_converted("recovery_codes", "2.2", "those in plain text become hashes, others go"),
     **_rows("ftp_security", "2.3"),
-    **_restricts("is_anonymous", "2.4", "logins without a password: give the account one, then enable it"),
+    **_rows("is_anonymous", "2.4"),
     **_harmless("default_shares_expiration max_shares_expiration", "2.4", "no shares in this version"),
     **_harmless("additional_emails", "2.6", "mail of event rules goes to `email` alone"),
     **_rows("custom_placeholders", "2.7"),
@@ -130,6 +128,7 @@ PATTERNS: Final = {
 }
 WINDOWS: Final = _rows("day_of_week from to", "2.5")
 BANDWIDTHS: Final = _rows("sources upload_bandwidth download_bandwidth", "2.2")
+TRANSFERS: Final = _rows("sources upload_data_transfer download_data_transfer total_data_transfer", "2.2")
 MOUNTS: Final = {
     **_rows("virtual_path mapped_path", "0.9.6"),
     **_rows("id quota_size quota_files used_quota_size used_quota_files last_quota_update", "1.0"),
@@ -137,12 +136,13 @@ MOUNTS: Final = {
     **_harmless("users", "1.0", "says only who mounts it"),
     **_harmless("groups", "2.3", "says only who mounts it"),
     **_converted("filesystem", "2.0", _STORAGE),
-    **_restricts("subpath", "2.7", "only a part of the folder was mounted: make a folder of that part"),
+    **_converted("subpath mapped_subdirectory", "2.7", "a folder of that part of the folder"),
 }
 NESTED: Final = {
     "file_patterns": PATTERNS,
     "access_time": WINDOWS,
     "bandwidth_limits": BANDWIDTHS,
+    "data_transfer_limits": TRANSFERS,
 }
 """Lists of objects within `filters`."""
 
@@ -150,7 +150,7 @@ ADMINS: Final = {
     **_rows("id status username description password email permissions filters additional_info", "2.0"),
     **_rows("created_at updated_at last_login", "2.1"),
     **_harmless("has_password", "2.4", "says only that there is a password"),
-    **_harmless("groups", "2.3", "groups that new users are put into"),
+    **_rows("groups", "2.3"),
     **_rows("role", "2.5"),
 }
 ADMIN_FILTERS: Final = {

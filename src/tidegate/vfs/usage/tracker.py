@@ -216,13 +216,15 @@ class UsageTracker:
         account: Account,
         usage: AccountUsage,
         session_tally: dict[str, UsageCounter] | None,
-        mount: FolderMount | None,
-        folder: FolderUsage | None,
+        *,
+        ip: str,
+        mount: FolderMount | None = None,
+        folder: FolderUsage | None = None,
     ) -> ChargeSet:
         """The counters that one session charges on one mount; see `build_charges`."""
         warn = self._warner(account.username)
         return build_charges(
-            self.track_quota, warn, account, usage, session_tally, mount=mount, folder=folder
+            self.track_quota, warn, account, usage, session_tally, ip=ip, mount=mount, folder=folder
         )
 
     def _warner(self, username: str) -> Warn:

@@ -128,6 +128,14 @@ FIELDS: Final[tuple[UserField, ...]] = (
         help="Until then nothing else is possible.",
     ),
     UserField(
+        name="anonymous",
+        path="filters.is_anonymous",
+        label="Needs no password",
+        kind="flag",
+        section="login",
+        help="FTP and WebDAV take any password, or none, and nothing but listing and downloading is allowed.",
+    ),
+    UserField(
         name="doors",
         path="filters.denied_protocols",
         label="Doors",

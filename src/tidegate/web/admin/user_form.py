@@ -44,7 +44,14 @@ MAX_DIRECTORIES: Final = 400
 """Rows of the matrix; with all their fields more do not fit into a form."""
 OUTER: Final = ("groups", "role", "virtual_folders")
 """Keys of the document that are edited as JSON."""
-REST: Final = ("file_patterns", "bandwidth_limits", "access_time", "tally_limits", "two_factor_protocols")
+REST: Final = (
+    "file_patterns",
+    "bandwidth_limits",
+    "data_transfer_limits",
+    "access_time",
+    "tally_limits",
+    "two_factor_protocols",
+)
 """Keys of ``filters`` that are edited as JSON."""
 
 _MINIMAL: Final[dict[str, Any]] = {

@@ -44,8 +44,8 @@ async def _members(visit: Visit, group: Group | None) -> Mapping[str, Any]:
         "parts_of": PARTS,
         "presets": PRESETS,
         "rest_label": "Name patterns, hours, bandwidth by network, mounted folders",
-        "rest_help": "JSON with file_patterns, bandwidth_limits, access_time, tally_limits, "
-        "two_factor_protocols and virtual_folders, as in REST and dumps.",
+        "rest_help": "JSON with file_patterns, bandwidth_limits, data_transfer_limits, access_time, "
+        "tally_limits, two_factor_protocols and virtual_folders, as in REST and dumps.",
     }
     if group is None:
         return fixed

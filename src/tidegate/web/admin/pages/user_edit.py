@@ -38,8 +38,8 @@ LABELS: Final = {
     "enabled": "enabled",
 }
 REST_HELP: Final = (
-    "JSON with groups, role, file_patterns, bandwidth_limits, access_time, tally_limits, "
-    "two_factor_protocols and virtual_folders, as in REST and dumps."
+    "JSON with groups, role, file_patterns, bandwidth_limits, data_transfer_limits, access_time, "
+    "tally_limits, two_factor_protocols and virtual_folders, as in REST and dumps."
 )
 _BLANK: Final[dict[str, Any]] = {"status": 1, "permissions": {"/": ["*"]}, "filters": {}}
 _NOT_CLONED: Final = ("username", "password", "public_keys", "has_password", "id", "home_dir")
@@ -56,8 +56,20 @@ async def show_new(visit: Visit) -> Response:
         account = await visit.services.administration.users.get_for(like, visit.actor)
         copied = encode_account(account, confidential=False)
         document = {key: value for key, value in copied.items() if key not in _NOT_CLONED}
+    else:
+        document["groups"] = await _begins_with(visit)
     values = user_form.values_of(document)
     return _page(visit, None, values, before=user_form.values_of(_BLANK), like=like)
+
+
+async def _begins_with(visit: Visit) -> list[dict[str, Any]]:
+    """The groups that accounts of this administrator begin with; those that exist."""
+    from tidegate.store.admin_groups import groups_for_new_users
+
+    uses = groups_for_new_users(visit.who)
+    there = await visit.services.provider.groups_named([use.name for use in uses]) if uses else []
+    names = {group.name for group in there}
+    return [{"name": use.name, "type": use.type} for use in uses if use.name in names]
 
 
 async def show(visit: Visit) -> Response:
