@@ -209,6 +209,23 @@ class KnowsDigests(Protocol):
 
 
 @runtime_checkable
+class CopiesRanges(Protocol):
+    """A `FileHandle` for writing MAY have this: storage that copies from file to file by itself."""
+
+    def copies_range(self, source: FileHandle, start: int, size: int, offset: int) -> bool:
+        """True if `copy_range` with these arguments is possible now; asks nothing, changes nothing."""
+        ...
+
+    async def copy_range(self, source: FileHandle, start: int, size: int, offset: int) -> None:
+        """As `FileHandle.write` at `offset` of what `source`, open for reading, has from `start`.
+
+        Raises:
+            TidegateError: as `FileHandle.write`, and as reading `source`.
+        """
+        ...
+
+
+@runtime_checkable
 class ClosesAtOnce(Protocol):
     """A `FileHandle` MAY have this beside its contract; handles of `OpensAtOnce.open_nowait` MUST."""
 

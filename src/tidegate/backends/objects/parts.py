@@ -134,12 +134,21 @@ class PartStream:
             self.size += len(piece)
             view = view[len(piece) :]
 
-    async def copy(self, source: Stored, start: int, size: int) -> None:
-        """Add bytes of an object; the service copies if they suffice for a part and nothing is in memory."""
+    def copies(self, source: Stored, start: int, size: int) -> bool:
+        """True if the service copies these bytes: they suffice for a part, and nothing is in memory."""
         limits = self._bucket.limits
         whole = start == 0 and size == source.size
         copies = limits.copies_parts and (limits.copies_ranges or whole)
-        if not copies or self._buffer or size < limits.part_least:
+        return copies and not self._buffer and size >= limits.part_least
+
+    def is_of(self, bucket: Bucket) -> bool:
+        """True if this goes into a bucket, by the same client."""
+        return self._bucket is bucket
+
+    async def copy(self, source: Stored, start: int, size: int) -> None:
+        """Add bytes of an object, by the service if it `copies` them."""
+        limits = self._bucket.limits
+        if not self.copies(source, start, size):
             step = max(self._room, MIB)
             for at in range(start, start + size, step):
                 wanted = min(step, start + size - at)

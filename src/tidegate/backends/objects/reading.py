@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: ARG002 - the contract has arguments that a handle of this kind has no use for
-"""Reading an object: ranges in memory, fetched ahead of a client that reads from start to end."""
+"""Reading an object: ranges in memory, fetched ahead of a client that reads from start to end.
+
+Long, because what is in memory, what is on its way and where the client reads are one state.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Final
 
 from typing_extensions import Buffer
 
-from tidegate.backends.objects.bucket import Content, ObjectChanged, Stored
+from tidegate.backends.objects.bucket import Bucket, Content, ObjectChanged, Stored
 from tidegate.backends.objects.budget import Share
 from tidegate.backends.objects.keys import name_of
 from tidegate.backends.objects.metadata import digest_in, file_entry
@@ -221,13 +224,31 @@ class ObjectReader:
         Raises:
             ObjectChanged: that is another content than what was read.
         """
+        return digest_in(await self.current(), algorithm)
+
+    @property
+    def bucket(self) -> Bucket:
+        """The bucket that the object is in."""
+        return self._tree.bucket
+
+    @property
+    def stored(self) -> Stored:
+        """The object, as it is known."""
+        return self._stored
+
+    async def current(self) -> Stored:
+        """The object as it is now, with metadata; one request.
+
+        Raises:
+            ObjectChanged: that is another content than what was read.
+        """
         self._check()
         now = await self._tree.bucket.head(self._stored.key)
         if now.etag != self._stored.etag:
             if self._read_any:
                 raise ObjectChanged
             await self._reopen()
-        return digest_in(now, algorithm)
+        return now
 
     async def close(self, outcome: object = None) -> None:
         """End all requests that are under way."""

@@ -10,11 +10,12 @@ from typing import Final
 
 from typing_extensions import Buffer
 
-from tidegate.abc import OpenOptions, Outcome
-from tidegate.backends.objects.bucket import Stored
+from tidegate.abc import FileHandle, OpenOptions, Outcome
+from tidegate.backends.objects.bucket import ObjectChanged, Stored
 from tidegate.backends.objects.keys import name_of
 from tidegate.backends.objects.metadata import FILE_MODE, times_of, with_times, without_digests
 from tidegate.backends.objects.parts import PartStream
+from tidegate.backends.objects.reading import WHOLE_BYTES, ObjectReader
 from tidegate.errors import InvalidArgument, InvalidHandle, TooLarge, Unsupported
 from tidegate.model import Attrs, Entry, Kind
 
@@ -132,6 +133,29 @@ class ObjectWriter:
         self.changed = True
         self._written = time.time_ns()
         return True
+
+    def copies_range(self, source: FileHandle, start: int, size: int, offset: int) -> bool:
+        """See `tidegate.abc.CopiesRanges`: of an object in the same bucket, if it makes a part."""
+        if self._closed or self._pending is not None or not isinstance(source, ObjectReader):
+            return False
+        if size <= WHOLE_BYTES:  # to read and send it is two requests, an upload in parts three
+            return False
+        in_order = self.options.append or offset == self.size
+        return (
+            in_order and self.stream.is_of(source.bucket) and self.stream.copies(source.stored, start, size)
+        )
+
+    async def copy_range(self, source: FileHandle, start: int, size: int, offset: int) -> None:
+        """See `tidegate.abc.CopiesRanges`."""
+        self._check_offset(offset)
+        if not isinstance(source, ObjectReader):
+            raise InvalidArgument("not a file of this storage")
+        stored = await source.current()
+        if start + size > stored.size:
+            raise ObjectChanged
+        self.changed = True
+        await self.stream.copy(stored, start, size)
+        self._written = time.time_ns()
 
     def _check_offset(self, offset: int) -> None:
         self._check()

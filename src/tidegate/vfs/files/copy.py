@@ -323,6 +323,9 @@ async def copy_range(source: File, offset: int, length: int, target: File, targe
         length = max(0, (await handle.stat()).size - offset)
     if source.at == target.at and offset < target_offset + length and target_offset < offset + length:
         raise InvalidArgument("ranges of one file overlap")
+    size = min(length, (handle.existed_size or 0) - offset)
+    if size > 0 and await target.store_copy(handle, offset, size, target_offset):
+        return size
     copied = 0
     while copied < length:
         data = await handle.read(offset + copied, min(CHUNK_BYTES, length - copied))

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import Final, Literal
 
 from typing_extensions import Buffer
 
-from tidegate.abc import Backend, FileHandle, Key, Outcome
+from tidegate.abc import Backend, CopiesRanges, FileHandle, Key, Outcome
 from tidegate.errors import (
     InvalidArgument,
     InvalidHandle,
@@ -360,12 +360,22 @@ class File:
         Raises:
             QuotaExceeded, TooLarge: a limit says no; the upload is lost.
         """
+        await self._store(offset, view.nbytes, lambda: self._handle.write(offset, view), received)
+
+    async def store_copy(self, source: FileHandle, start: int, size: int, offset: int) -> bool:
+        """As `store` of bytes that the storage copies by itself; False if it cannot, and nothing was done."""
+        handle = self._handle
+        if not isinstance(handle, CopiesRanges) or not handle.copies_range(source, start, size, offset):
+            return False
+        await self._store(offset, size, lambda: handle.copy_range(source, start, size, offset), False)
+        return True
+
+    async def _store(self, offset: int, size: int, do: Callable[[], Awaitable[None]], received: bool) -> None:
         self._may_write()
         if self._locks.generation != self._generation:
             await self._require_unlocked()
         upload = self._upload
         assert upload is not None
-        size = view.nbytes
         if not size:  # changes nothing, wherever it is (POSIX)
             return
         reservation = upload.reservation
@@ -403,7 +413,7 @@ class File:
             self._inexact()
         reservation.writing += 1
         try:
-            await self._handle.write(offset, view)
+            await do()
         except TidegateError as error:
             self._broken(error)
             raise

@@ -14,7 +14,7 @@ from typing import Final
 
 from typing_extensions import Buffer
 
-from tidegate.abc import FileHandle, Outcome
+from tidegate.abc import CopiesRanges, FileHandle, Outcome
 from tidegate.errors import InvalidArgument, PeerLimit, StorageFailed, TidegateError, Unsupported
 from tidegate.model import Attrs, Entry
 from tidegate.resources.room import Room
@@ -84,6 +84,30 @@ class InOrder:
             self._keep(offset, bytes(data), size)
             return
         await self._hand_on(offset, self._take(offset, data, size))
+
+    def copies_range(self, source: FileHandle, start: int, size: int, offset: int) -> bool:
+        """See `tidegate.abc.CopiesRanges`."""
+        if self._failure is not None or self._early or self._lock.locked():
+            return False
+        if not self._append and offset != self._next:
+            return False
+        return isinstance(self.inner, CopiesRanges) and self.inner.copies_range(
+            source, start, size, self._next
+        )
+
+    async def copy_range(self, source: FileHandle, start: int, size: int, offset: int) -> None:
+        """See `tidegate.abc.CopiesRanges`; what comes next begins behind it."""
+        assert isinstance(self.inner, CopiesRanges)
+        offset, self._next = self._next, self._next + size
+        async with self._lock:
+            try:
+                await self.inner.copy_range(source, start, size, offset)
+            except TidegateError as error:
+                self._fail(error)
+                raise
+            except BaseException:
+                self._failure = StorageFailed("an earlier write of this file was broken off")
+                raise
 
     def _take(self, offset: int, data: Buffer, size: int) -> list[Buffer]:
         """These bytes and those that waited for them; what comes next begins after all of them."""
