@@ -54,6 +54,19 @@ async def test_the_library_shows_once_how_each_operation_is_done(
                 await bucket.head(f"{key} not")
             with pytest.raises(ObjectChanged):
                 await bucket.get(key, 0, 1, if_etag="0" * 32)
+        for prefix in ("", "d \u00fc+/"):
+            pages = [page async for page in bucket.pages(prefix, delimited=False, size=3)]
+            assert [len(page.objects) for page in pages] == [3, 1]
+            assert [(one.key, one.size) for page in pages for one in page.objects] == [
+                (key, len(data)) for key, data in content.items()
+            ]
+        pages = [page async for page in bucket.pages("", delimited=True)]
+        assert [prefix for page in pages for prefix in page.prefixes] == ["d \u00fc+/"]
+        for key in ("one", "two"):
+            await bucket.put(key, b"x", {})
+            await bucket.delete([key])
+            with pytest.raises(NotFound):
+                await bucket.head(key)
         parts = [os.urandom(5 << 20), os.urandom(5 << 20), b"end"]
         upload = await bucket.begin("large", {"mtime": "2"})
         made = [await bucket.part(upload, number, data) for number, data in enumerate(parts, 1)]
@@ -64,6 +77,6 @@ async def test_the_library_shows_once_how_each_operation_is_done(
         )
     finally:
         await bucket.close()
-    frequent = {"put_object", "get_object", "head_object", "upload_part"}
+    frequent = {"put_object", "get_object", "head_object", "upload_part", "delete_object", "list_objects_v2"}
     assert {name: asked[name] for name in frequent} == dict.fromkeys(frequent, 1)
     assert store.admin.get_object(Bucket=name, Key="d \u00fc+/3")["Body"].read() == content["d \u00fc+/3"]

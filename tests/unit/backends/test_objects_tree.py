@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.support.memory_bucket import Fault, MemoryBucket
 
+from tidegate.backends.objects import directory_looks
 from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.backends.objects.bucket import Stored
 from tidegate.backends.objects.settings import ObjectSettings
@@ -277,6 +278,73 @@ async def test_a_large_directory_is_asked_name_by_name(bucket: MemoryBucket) -> 
     await backend.close()
 
 
+async def test_a_large_directory_that_is_used_a_lot_is_listed_behind_its_uploads(
+    bucket: MemoryBucket,
+) -> None:
+    """An upload into it is one request then; who lists it pays a quarter of what was asked before, at most."""
+    now = 100.0
+    backend = ObjectBackend(bucket, "")
+    backend._cache._clock = lambda: now
+    await backend.open()
+    await fill(bucket, *(f"d/k{number}" for number in range(2500)))
+    looks = backend._tree.directories
+
+    async def some(first: int, count: int) -> dict[str, int]:
+        bucket.calls.clear()
+        for number in range(first, first + count):
+            await put(backend, f"d/f{number}", b"x")
+        await asyncio.gather(*looks._learning.values(), *backend._uploads._renewing.values())
+        return {name: count for name, count in bucket.calls.items() if count}
+
+    first = await some(0, 40)
+    assert first["pages"] == 40 + 3 + 3  # each name, the directory, its uploads and its first page, all pages
+    assert await some(40, 5) == {"put": 5}
+    now += 3  # four names for each page beyond the first have to have been saved before it is listed again
+    assert await some(45, 2) == {"put": 2}
+    assert await some(47, 5) == {"put": 5, "head": 1, "pages": 1 + 1 + 3}
+    now += 4
+    assert await some(52, 3) == {"put": 3}
+    await fill(bucket, "d/of-others")
+    now += 5.5
+    with pytest.raises(AlreadyExists):
+        await backend.open_file("d/of-others", options_for(exclusive=True))
+    await backend.close()
+
+
+async def test_a_directory_that_is_too_large_is_not_listed_again_and_again(
+    bucket: MemoryBucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory_looks, "LARGE_PAGES", 2)
+    backend = ObjectBackend(bucket, "", ObjectSettings(attribute_seconds=60))
+    await backend.open()
+    looks = backend._tree.directories
+    await fill(bucket, *(f"d/k{number}" for number in range(2001)))
+    for turn in range(3):
+        looks._asked.clear()
+        bucket.calls.clear()
+        for number in range(30):
+            assert not await exists(backend, f"d/{turn}-{number}")
+        await asyncio.gather(*looks._learning.values())
+        assert bucket.calls["head"] == 30
+        # Besides each name: unfinished uploads, the first page, and two to see that there are more.
+        assert bucket.calls["pages"] == 30 + (1 + 1 + 2 if turn == 0 else 0), turn
+    await backend.close()
+
+
+async def test_closing_ends_a_list_that_is_under_way(bucket: MemoryBucket) -> None:
+    backend = ObjectBackend(bucket, "")
+    await backend.open()
+    await fill(bucket, *(f"d/k{number}" for number in range(1001)))
+    for number in range(39):
+        assert not await exists(backend, f"d/{number}")
+    hangs = Fault("pages", error=None)  # the list begins before the question that brings it about is asked
+    bucket.faults.append(hangs)
+    assert not await exists(backend, "d/one-more")
+    await hangs.reached.wait()
+    await backend.close()
+    assert not backend._tree.directories._learning
+
+
 async def test_what_others_change_is_seen_after_the_seconds(bucket: MemoryBucket) -> None:
     now = 100.0
     backend = ObjectBackend(bucket, "")
@@ -287,6 +355,31 @@ async def test_what_others_change_is_seen_after_the_seconds(bucket: MemoryBucket
     assert (await backend.stat("f")).size == 4
     now += 6
     assert (await backend.stat("f")).size == 1
+    await backend.close()
+
+
+async def test_what_was_a_file_is_asked_for_by_one_request(bucket: MemoryBucket) -> None:
+    """If it is gone or has become a directory, that costs a second one."""
+    now = 100.0
+    backend = ObjectBackend(bucket, "")
+    backend._cache._clock = lambda: now
+    await backend.open()
+    await fill(bucket, "f", "d/x")
+    for expected in ({"head": 1, "pages": 1}, {"head": 1}, {"head": 1}):
+        bucket.calls.clear()
+        assert (await backend.stat("f")).is_file
+        assert bucket.calls == expected
+        now += 3600
+    await bucket.delete(["f"])
+    assert not await exists(backend, "f")
+    assert (await backend.stat("d/x")).is_file
+    await bucket.delete(["d/x"])
+    await fill(bucket, "d/x/y")
+    now += 6
+    assert (await backend.stat("d/x")).is_dir
+    await fill(bucket, "d/x")
+    now += 6
+    assert (await backend.stat("d/x")).is_file
     await backend.close()
 
 

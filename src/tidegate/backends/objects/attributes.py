@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tidegate.backends.objects.bucket import Stored
@@ -19,7 +19,9 @@ from tidegate.backends.objects.bucket import Stored
 DEFAULT_ENTRIES: Final = 20_000
 """Objects that are known of one bucket, about 500 bytes each."""
 DIRECTORIES: Final = 64
-"""Directories of which everything is known, up to 1,000 names each."""
+"""Directories of which everything is known."""
+NAMES: Final = 64_000
+"""Names of all of them together, about 150 bytes each; the last that was learned may have more."""
 RECENT_CHANGES: Final = 4096
 """Own changes that are remembered, so that an older answer of the service is not taken for news."""
 
@@ -57,6 +59,21 @@ class Node:
 NOTHING: Final = Node()
 
 
+@dataclass(slots=True, eq=False)
+class _Directory:
+    """All that a directory holds.
+
+    Attributes:
+        asked: when that was asked for; by the clock of the cache.
+        keys: as those of nodes, and own changes since.
+        uses: names that this has told to be free.
+    """
+
+    asked: float
+    keys: set[str] = field(default_factory=set)
+    uses: int = 0
+
+
 class AttributeCache:
     """Nodes by the key of the object that a file of that name is.
 
@@ -71,7 +88,7 @@ class AttributeCache:
         self._nodes: OrderedDict[str, tuple[float, Node]] = OrderedDict()
         self._details: OrderedDict[str, tuple[tuple[str, float], Stored]] = OrderedDict()
         self._changed: OrderedDict[str, int] = OrderedDict()
-        self._directories: OrderedDict[str, tuple[float, set[str]]] = OrderedDict()
+        self._directories: OrderedDict[str, _Directory] = OrderedDict()
         self._changes = 0
         self._forgotten = 0
 
@@ -79,6 +96,10 @@ class AttributeCache:
     def changes(self) -> int:
         """Number of own changes so far; what is asked of the service from now on is as new as that."""
         return self._changes
+
+    def now(self) -> float:
+        """Seconds of the clock."""
+        return self._clock()
 
     def get(self, key: str, seconds: float) -> Node | None:
         """The node that was learned for a name in the last seconds; None if none was."""
@@ -100,31 +121,41 @@ class AttributeCache:
         if len(self._nodes) > self._entries:
             self._nodes.popitem(last=False)
 
-    def learn_directory(self, folder: str, keys: set[str], since: int) -> None:
+    def learn_directory(self, folder: str, keys: set[str], since: int, asked: float) -> None:
         """Keep that there is nothing in a directory but these names, and own changes from now on.
 
         Args:
             folder: its prefix.
             keys: as those of nodes.
             since: as in `learn`.
+            asked: `now` when it was asked.
         """
         if since < self._forgotten:
             return
         keys.update(key for key, number in self._changed.items() if number > since)
-        self._directories[folder] = (self._clock(), keys)
+        self._directories[folder] = _Directory(asked, keys)
         self._directories.move_to_end(folder)
-        if len(self._directories) > DIRECTORIES:
-            self._directories.popitem(last=False)
+        names = sum(len(one.keys) for one in self._directories.values())
+        while len(self._directories) > DIRECTORIES or (names > NAMES and len(self._directories) > 1):
+            names -= len(self._directories.popitem(last=False)[1].keys)
 
     def is_free(self, folder: str, key: str, seconds: float) -> bool:
         """True if a name was seen to be free in the last seconds, by all that its directory holds."""
         found = self._directories.get(folder)
-        return found is not None and self._clock() - found[0] <= seconds and key not in found[1]
+        if found is None or self._clock() - found.asked > seconds or key in found.keys:
+            return False
+        found.uses += 1
+        return True
 
     def age(self, folder: str) -> float:
         """Seconds since all that a directory holds was asked for; infinite if that is not known."""
         found = self._directories.get(folder)
-        return float("inf") if found is None else self._clock() - found[0]
+        return float("inf") if found is None else self._clock() - found.asked
+
+    def uses(self, folder: str) -> tuple[int, int]:
+        """Names that a directory is known to hold, and how many were told to be free; zeros if unknown."""
+        found = self._directories.get(folder)
+        return (0, 0) if found is None else (len(found.keys), found.uses)
 
     def changed(self, key: str, node: Node | None = None) -> None:
         """Note an own change of a name.
@@ -141,7 +172,7 @@ class AttributeCache:
         self._details.pop(key, None)  # a service tells seconds only: times set in this one would not show
         held = self._directories.get(key[: key.rfind("/") + 1])
         if held is not None:
-            held[1].add(key)
+            held.keys.add(key)
         if node is not None:
             self.learn(key, node, self._changes)
 

@@ -165,6 +165,7 @@ class ObjectBackend:
             await asyncio.wait([self._recovery])
         self._siblings.close()
         await self._uploads.close()
+        await self._tree.directories.close()
         await self._bucket.close()
 
     # -- looking -----------------------------------------------------------------------------------------

@@ -28,8 +28,9 @@ anything else, and after the last try   `StorageFailed`
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from typing_extensions import Buffer
 
@@ -284,6 +285,11 @@ class Bucket(Protocol):
         ...
 
 
+def paging(pages: AsyncIterator[Page]) -> aclosing[Any]:
+    """A listing of a bucket that is closed at the end of a block."""
+    return aclosing(cast("Any", pages))
+
+
 __all__ = [
     "Bucket",
     "Content",
@@ -295,4 +301,5 @@ __all__ = [
     "StorageMisconfigured",
     "Stored",
     "Upload",
+    "paging",
 ]

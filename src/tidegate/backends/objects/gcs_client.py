@@ -118,6 +118,7 @@ class GcsClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
+        self._session._retry_connection = False  # noqa: SLF001 - tries are counted here; no public way
 
     async def close(self) -> None:
         """Close connections; requests that run fail."""
@@ -192,6 +193,8 @@ class GcsClient:
                 return Answer(answer.status, answer.headers, {}, await answer.read(), tries)
             body = await _bounded(answer)
             found = json.loads(body) if body.strip() else {}
+            if found is None:  # an emulator's word for nothing
+                found = {}
             if not isinstance(found, dict):
                 raise aiohttp.ClientPayloadError("the answer is no JSON object")
             return Answer(answer.status, answer.headers, found, b"", tries)

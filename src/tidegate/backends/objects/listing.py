@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from types import TracebackType
 
 from tidegate.backends.objects.attributes import Node
-from tidegate.backends.objects.bucket import Page, Stored
+from tidegate.backends.objects.bucket import Page, Stored, paging
 from tidegate.backends.objects.keys import PARTIAL_PREFIX, TREE_PREFIX, decode
 from tidegate.backends.objects.metadata import directory_entry, file_entry
 from tidegate.backends.objects.siblings import Siblings
-from tidegate.backends.objects.tree import Tree, paging
+from tidegate.backends.objects.tree import Tree
 from tidegate.errors import NotADirectory, NotFound, WorldError
 from tidegate.model import Entry
 

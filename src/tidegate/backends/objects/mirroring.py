@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
-from tidegate.backends.objects.bucket import Stored
+from tidegate.backends.objects.bucket import Stored, paging
 from tidegate.backends.objects.keys import is_record
 from tidegate.backends.objects.moving import Pair, Removing, copy_file, each, objects, pairs, rename_file
-from tidegate.backends.objects.tree import Tree, paging
+from tidegate.backends.objects.tree import Tree
 from tidegate.errors import AlreadyExists, NotFound
 
 MAX_SHOWN: Final = 100

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 from tidegate.abc import Steps
 from tidegate.backends.objects.attributes import NOTHING, Node
-from tidegate.backends.objects.bucket import Bucket, Stored
+from tidegate.backends.objects.bucket import Bucket, Stored, paging
 from tidegate.backends.objects.copying import copy_object
 from tidegate.backends.objects.keys import is_record
 from tidegate.backends.objects.metadata import times_of, with_times
-from tidegate.backends.objects.tree import Tree, paging
+from tidegate.backends.objects.tree import Tree
 from tidegate.errors import AlreadyExists, NotFound, StorageFailed
 
 COUNT_AFTER = 2.0

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
-from tidegate.backends.objects.bucket import Content, Part, Stored, Upload
+from tidegate.backends.objects.bucket import Content, Part, Stored, Upload, paging
 from tidegate.backends.objects.keys import PARTIAL_PREFIX, name_of, parent_of, partial_name
 from tidegate.backends.objects.metadata import FILE_MODE
 from tidegate.backends.objects.settings import PartialState
-from tidegate.backends.objects.tree import Tree, paging
+from tidegate.backends.objects.tree import Tree
 from tidegate.errors import NotFound, StorageFailed
 from tidegate.model import Entry, Kind
 
@@ -87,11 +87,15 @@ class Partials:
 
     async def listed(self, parent: str) -> set[str]:
         """Keys of the records in a directory; one request, unless it was asked a moment ago."""
-        folder = self._tree.keys.folder(parent)
-        known = self.state.listed.get(folder)
+        known = self.known(parent)
+        return await self.list_anew(parent) if known is None else known
+
+    def known(self, parent: str) -> set[str] | None:
+        """As `listed`, without a request; None if it takes one."""
+        known = self.state.listed.get(self._tree.keys.folder(parent))
         if known is not None and time.monotonic() - known[0] <= self._tree.settings.attribute_seconds:
             return known[1]
-        return await self.list_anew(parent)
+        return None
 
     async def list_anew(self, parent: str) -> set[str]:
         """As `listed`, by a request whatever is known."""

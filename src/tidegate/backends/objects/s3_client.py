@@ -85,7 +85,7 @@ class _Live:
             found = await self._direct.send(request.operation, request.params, request.body, request.most)
             if found is not None:
                 return found
-            token = ASKED.set((self._direct, request.operation, request.params["Key"]))
+            token = ASKED.set((self._direct, request.operation, request.params.get("Key", "")))
             try:
                 return await _send(self._client, request)
             finally:

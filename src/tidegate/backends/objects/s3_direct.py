@@ -24,13 +24,21 @@ from xml.etree import ElementTree as ET
 from botocore import exceptions as b
 from typing_extensions import Buffer
 
-from tidegate.backends.objects import wire
+from tidegate.backends.objects import s3_lists, wire
 from tidegate.backends.objects.s3_signing import UNSIGNED, Signer, encoded_key, encoded_query
 from tidegate.backends.objects.sums import THREAD_BYTES
 
 Answer = dict[str, Any]
 
-METHODS: Final = {"put_object": "PUT", "upload_part": "PUT", "get_object": "GET", "head_object": "HEAD"}
+LIST: Final = "list_objects_v2"
+METHODS: Final = {
+    "put_object": "PUT",
+    "upload_part": "PUT",
+    "get_object": "GET",
+    "head_object": "HEAD",
+    "delete_object": "DELETE",
+    LIST: "GET",
+}
 """The operations."""
 _HEADERS: Final = {
     "ACL": "x-amz-acl",
@@ -45,7 +53,15 @@ _HEADERS: Final = {
     "ServerSideEncryption": "x-amz-server-side-encryption",
     "StorageClass": "x-amz-storage-class",
 }
-_QUERY: Final = {"PartNumber": "partNumber", "UploadId": "uploadId"}
+_QUERY: Final = {
+    "ContinuationToken": "continuation-token",
+    "Delimiter": "delimiter",
+    "MaxKeys": "max-keys",
+    "PartNumber": "partNumber",
+    "Prefix": "prefix",
+    "StartAfter": "start-after",
+    "UploadId": "uploadId",
+}
 _ELSEWHERE: Final = frozenset(("Bucket", "Key", "Metadata"))
 _ANSWERED: Final = {
     "content-range": "ContentRange",
@@ -109,7 +125,8 @@ class Direct:
         signed = _SIGNED.match(told.get("authorization", ""))
         digest = told.get("x-amz-content-sha256", "")
         whole, end = url.partition("?")[0], encoded_key(key)
-        if signed is None or not whole.endswith(f"/{end}") or not (digest == UNSIGNED or len(digest) == 64):
+        named = whole.endswith(f"/{end}") if key else bool(urlsplit(whole).path)
+        if signed is None or not named or not (digest == UNSIGNED or len(digest) == 64):
             return
         base = whole.removesuffix(end)
         parts = urlsplit(base)
@@ -139,8 +156,9 @@ class Direct:
         connections = self._connections(known.base)
         if connections is None:
             return None
-        method, path = METHODS[operation], encoded_key(params["Key"])
-        query = encoded_query({_QUERY[name]: str(params[name]) for name in _QUERY if name in params})
+        method, path = METHODS[operation], encoded_key(params.get("Key", ""))
+        asked = {_QUERY[name]: str(params[name]) for name in _QUERY if name in params}
+        query = encoded_query(asked | s3_lists.FIXED if operation == LIST else asked)
         headers["host"] = known.host
         keys = await self._credentials.get_frozen_credentials()
         if keys.token:
@@ -152,8 +170,10 @@ class Direct:
         headers["accept-encoding"] = "identity"
         headers["user-agent"] = known.agent
         target = f"{known.path}{path}{'?' if query else ''}{query}"
+        short = s3_lists.LIST_BYTES if operation == LIST else wire.SHORT_BYTES
+        request = wire.Request(method, target, headers, body, most, short)
         try:
-            answer = await connections.send(known.origin, wire.Request(method, target, headers, body, most))
+            answer = await connections.send(known.origin, request)
         except ssl.SSLError as error:
             raise b.SSLError(endpoint_url=known.base, error=error) from None
         except TimeoutError as error:
@@ -191,7 +211,7 @@ async def _digest(body: Buffer | None) -> str:
 
 
 def _answer(operation: str, found: wire.Response, most: int) -> Answer | None:
-    """The answer in the library's form; None for a redirection."""
+    """The answer in the library's form; None for a redirection, and a list that only the library can read."""
     headers, status = found.headers, found.status
     if 300 <= status < 400:
         return None
@@ -200,6 +220,9 @@ def _answer(operation: str, found: wire.Response, most: int) -> Answer | None:
         name = "".join(part.title() for part in operation.split("_"))
         said = _error(status, bytes(found.body))
         raise b.ClientError({"Error": said, "ResponseMetadata": meta}, name)
+    if operation == LIST:
+        page = s3_lists.objects_of(bytes(found.body))
+        return None if page is None else {"ResponseMetadata": meta, **page}
     answer: Answer = {"ResponseMetadata": meta, "Metadata": {}}
     for name, value in headers.items():
         if name in _ANSWERED:

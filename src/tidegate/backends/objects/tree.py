@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any, TypeVar, cast
 
 from tidegate.backends.objects.attributes import NOTHING, AttributeCache, Node
-from tidegate.backends.objects.bucket import Bucket, Content, Page, Stored
+from tidegate.backends.objects.bucket import Bucket, Content, Stored, paging
+from tidegate.backends.objects.directory_looks import DirectoryLooks
 from tidegate.backends.objects.keys import Keys, name_of, parent_of
 from tidegate.backends.objects.metadata import directory_entry, file_entry, with_times
 from tidegate.backends.objects.settings import ObjectSettings
@@ -31,13 +32,6 @@ from tidegate.model import Attrs, Entry
 
 ABSENT_SECONDS = 1.0
 """So long an operation relies on having seen that a name is free."""
-
-OFTEN = 4
-"""A directory is listed when so many of its names were asked for within `attribute_seconds`."""
-ASKED_DIRECTORIES = 1024
-"""Directories whose questions are counted."""
-PAGE_NAMES = 1000
-"""Names of a directory that is listed for that; a larger one has more pages."""
 
 T = TypeVar("T")
 
@@ -56,15 +50,26 @@ class Tree:
         self.bucket = bucket
         self.keys = keys
         self.cache = cache
-        self._asked: dict[str, tuple[float, int]] = {}
         self.settings = settings
+        self.directories = DirectoryLooks(bucket, cache, settings.attribute_seconds)
 
     async def look(self, key: str, *, absent_seconds: float = 0.0) -> Node:
-        """The node of a name: from what is known, else by two requests at the same time.
+        """The node of a name: from what is known, else by one or two requests at the same time.
 
         Args:
             absent_seconds: greatest age of the look that found it free.
         """
+        known = self.known(key, absent_seconds=absent_seconds)
+        if known is not None:
+            return known
+        target = self.keys.object(key)
+        directory = target[: target.rfind("/") + 1]
+        if self.directories.asked(directory):
+            return (await both(self._ask(target), self.directories.learn(directory)))[0]
+        return await self._ask(target)
+
+    def known(self, key: str, *, absent_seconds: float = 0.0) -> Node | None:
+        """As `look`, without a request; None if it takes one."""
         target = self.keys.object(key)
         if not key:
             return Node(folder=True)
@@ -72,50 +77,29 @@ class Tree:
         if known is not None and (not known.missing or self.cache.get(target, absent_seconds) is not None):
             return known
         directory = target[: target.rfind("/") + 1]
-        if self.cache.is_free(directory, target, self.settings.attribute_seconds):
-            return NOTHING
-        if self._asked_often(directory):
-            return (await both(self._ask(target), self.learn_directory(directory)))[0]
-        return await self._ask(target)
+        return NOTHING if self.cache.is_free(directory, target, self.settings.attribute_seconds) else None
 
     async def _ask(self, target: str) -> Node:
         since = self.cache.changes
-        stored, (folder, marker) = await both(self._head(target), self._first_below(f"{target}/"))
+        seen = self.cache.get(target, inf)
+        if seen is not None and seen.is_file:
+            # It is one still, as a rule, and a LIST costs ten times as much as a HEAD.
+            stored = await self._head(target)
+            below = (seen.folder, None) if stored is not None else await self._first_below(f"{target}/")
+        else:
+            stored, below = await both(self._head(target), self._first_below(f"{target}/"))
+        folder, marker = below
         node = Node(stored, folder, marker) if stored is not None or folder else NOTHING
         self.cache.learn(target, node, since)
         return node
 
     async def renew(self, key: str) -> None:
         """Ask again what a directory is, and which names it holds."""
+        folder = self.keys.folder(key)
         if key:
-            await both(self._ask(self.keys.object(key)), self.learn_directory(self.keys.folder(key)))
+            await both(self._ask(self.keys.object(key)), self.directories.renew(folder))
         else:
-            await self.learn_directory(self.keys.folder(key))
-
-    def _asked_often(self, directory: str) -> bool:
-        """True if so many names of a directory were asked for that it is better listed, once in a while."""
-        now = time.monotonic()
-        begun, count = self._asked.get(directory, (0.0, 0))
-        if now - begun > self.settings.attribute_seconds:
-            begun, count = now, 0
-        if len(self._asked) >= ASKED_DIRECTORIES:
-            self._asked.clear()
-        self._asked[directory] = begun, count + 1
-        return count + 1 == OFTEN
-
-    async def learn_directory(self, directory: str) -> None:
-        """List a directory, if that is one page: then a name that is not in it is free."""
-        since = self.cache.changes
-        keys: set[str] = set()
-        number = 0
-        async with paging(self.bucket.pages(directory, delimited=True)) as pages:
-            async for page in pages:
-                number += 1
-                keys.update(stored.key for stored in page.objects)
-                keys.update(prefix[:-1] for prefix in page.prefixes)
-                if number > 1 or len(keys) >= PAGE_NAMES:
-                    return
-        self.cache.learn_directory(directory, keys, since)
+            await self.directories.renew(folder)
 
     async def find(self, key: str) -> Node:
         """As `look`.
@@ -220,7 +204,7 @@ class Tree:
         if not node.missing:
             raise AlreadyExists
         await self._mark(key, create=True)
-        self.cache.learn_directory(self.keys.folder(key), set(), self.cache.changes)
+        self.cache.learn_directory(self.keys.folder(key), set(), self.cache.changes, self.cache.now())
 
     async def set_directory_times(self, key: str, attrs: Attrs) -> None:
         """Keep times of a directory, in its marker."""
@@ -313,11 +297,6 @@ class Tree:
                 for stored in page.objects:
                     return True, stored if stored.key == folder else None
         return False, None
-
-
-def paging(pages: AsyncIterator[Page]) -> aclosing[Any]:
-    """A listing of a bucket that is closed at the end of a block."""
-    return aclosing(cast("Any", pages))
 
 
 async def both(first: Awaitable[T], second: Awaitable[Any]) -> tuple[T, Any]:

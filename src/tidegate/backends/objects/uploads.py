@@ -86,10 +86,7 @@ class Uploads:
         if not key:
             raise AlreadyExists if options.create and options.exclusive else IsADirectory
         checked = self._checked()
-        node, (parent, _) = await both(
-            tree.look(key, absent_seconds=ABSENT_SECONDS),
-            both(self._parent(key), self._partials.listed(parent_of(key))),
-        )
+        node, parent = self._known(key) or await self._looked(key)
         self._renew(parent_of(key))
         if options.create and options.exclusive and not node.missing:
             raise AlreadyExists
@@ -168,6 +165,8 @@ class Uploads:
         most = self._tree.settings.attribute_seconds
         if folder in self._renewing or not most * RENEW_AT < self._tree.cache.age(folder) <= most:
             return
+        if not self._tree.directories.worth_renewing(folder):
+            return
         task = asyncio.get_running_loop().create_task(self._ask_anew(parent))
         self._renewing[folder] = task
         task.add_done_callback(lambda _: self._renewing.pop(folder, None))
@@ -175,6 +174,22 @@ class Uploads:
     async def _ask_anew(self, parent: str) -> None:
         with suppress(TidegateError):  # whoever needs to know asks again, and is told
             await both(self._tree.renew(parent), self._partials.list_anew(parent))
+
+    def _known(self, key: str) -> tuple[Node, Node] | None:
+        """A name and its directory, if all that an upload has to know is known: then it starts no tasks."""
+        parent = self._tree.known(parent_of(key))
+        if parent is None or self._partials.known(parent_of(key)) is None:
+            return None
+        node = self._tree.known(key, absent_seconds=ABSENT_SECONDS)
+        return None if node is None else (node, parent)
+
+    async def _looked(self, key: str) -> tuple[Node, Node]:
+        """The same by requests at the same time; which unfinished uploads the directory has is known then."""
+        node, (parent, _) = await both(
+            self._tree.look(key, absent_seconds=ABSENT_SECONDS),
+            both(self._parent(key), self._partials.listed(parent_of(key))),
+        )
+        return node, parent
 
     async def _parent(self, key: str) -> Node:
         parent = parent_of(key)

@@ -23,7 +23,7 @@ from typing_extensions import Buffer
 HEAD_BYTES: Final = 65_536
 """Longest head of a response, bytes."""
 SHORT_BYTES: Final = 65_536
-"""Longest body of a response that is no content of an object, bytes."""
+"""Longest body of a response that is no content of an object, bytes, unless the request says otherwise."""
 RECEIVED_BYTES: Final = 16_384
 """Bytes of one receive call until the length of the content is known."""
 JOINED_BYTES: Final = 65_536
@@ -73,11 +73,12 @@ class Request:
     """A request.
 
     Attributes:
-        method: ``GET``, ``HEAD`` or ``PUT``.
+        method: ``GET``, ``HEAD``, ``PUT`` or ``DELETE``.
         target: path and query, encoded.
         headers: without the length of the body; names and values are printable ASCII.
         body: content; must not change before the response is there.
-        most: bytes of content that the response may have; 0 if its body is short and no content.
+        most: bytes of content that the response may have; 0 if its body is no content.
+        short: bytes of a body that is no content; its length need not be announced.
     """
 
     method: str
@@ -85,6 +86,7 @@ class Request:
     headers: Mapping[str, str]
     body: Buffer | None = None
     most: int = 0
+    short: int = SHORT_BYTES
 
 
 _NOTHING: Final = Request("GET", "", {})
@@ -406,8 +408,8 @@ class _Connection(asyncio.BufferedProtocol):
                 self._content = None
             return
         self._short_bytes += len(data)
-        if self._complete or self._short_bytes > SHORT_BYTES:
-            raise BrokenResponse(f"a response of more than {SHORT_BYTES} bytes, or one that goes on")
+        if self._complete or self._short_bytes > self._request.short:
+            raise BrokenResponse(f"a response of more than {self._request.short} bytes, or one that goes on")
         self._short.append(data)
 
     def on_message_complete(self) -> None:
