@@ -13,6 +13,7 @@ from tests.support.object_servers import ObjectServer
 from tidegate.abc import Backend, OpenOptions
 from tidegate.backends.crypt.backend import crypt_backend
 from tidegate.backends.crypt.keys import RootKeys
+from tidegate.backends.objects import azure, gcs, s3
 from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.model import Attrs
 from tidegate.testing import backend_checks_tree
@@ -35,6 +36,8 @@ Google refuse line breaks.
 
 For Azure such characters are written as others.
 """
+PAGE_NAMES = 7
+"""Names of a page where a listing has to have several."""
 _NUMBERS = itertools.count()
 _BUCKETS: dict[str, str] = {}
 
@@ -80,6 +83,9 @@ CHECKS = [check for check in backend_checks() if check.__name__ != "check_names"
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 async def test_contract(check: BackendCheck, factory: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend_checks_tree, "MANY", 100)
+    if check is backend_checks_tree.check_listing_that_changes:
+        for service, bound in ((s3, "BATCH"), (gcs, "BATCH"), (azure, "PAGE")):
+            monkeypatch.setattr(service, bound, PAGE_NAMES)
     await run_check(check, factory)
 
 

@@ -115,11 +115,12 @@ Act = Repeat | Refuse | LoseAnswer | CutUpload | CutDownload | Shorten | DamageU
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that came by: name of the operation, key (with the bucket), headers in lower case."""
+    """A request that came by: name of the operation, key (with the bucket), headers in lower case, query."""
 
     operation: str
     key: str
     headers: dict[str, str]
+    query: str = ""
 
 
 @dataclass
@@ -303,19 +304,19 @@ def _asked(head: bytes) -> Asked:
     query = parse_qs(parts.query, keep_blank_values=True)
     headers = {**_headers(head), ":method": method}
     if "/storage/v1/b/" in parts.path:
-        return Asked(_of_json_api(method, parts.path), unquote(parts.path), headers)
+        return Asked(_of_json_api(method, parts.path), unquote(parts.path), headers, parts.query)
     if "x-ms-version" in headers:
         operation = _OF_AZURE[method, query.get("comp", [""])[0]]
         if "x-ms-copy-source" in headers:
             operation = "PutBlockFromURL" if operation == "PutBlock" else "CopyBlobFromURL"
-        return Asked(operation, unquote(parts.path), headers)
+        return Asked(operation, unquote(parts.path), headers, parts.query)
     found = [name for (verb, word), name in _BY_QUERY.items() if verb == method and word in query]
     operation = found[0] if found else f"{method.title()}Object"
     if "x-amz-copy-source" in headers:
         operation = "UploadPartCopy" if operation == "UploadPart" else "CopyObject"
     elif method in {"HEAD", "PUT"} and not parts.path.strip("/").partition("/")[2]:
         operation = f"{method.title()}Bucket"
-    return Asked(operation, unquote(parts.path), headers)
+    return Asked(operation, unquote(parts.path), headers, parts.query)
 
 
 def _of_json_api(method: str, path: str) -> str:

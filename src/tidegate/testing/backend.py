@@ -63,6 +63,7 @@ _CHECKS: Final[tuple[BackendCheck, ...]] = (
     files.check_resuming,
     files.check_edit_outcomes,
     tree.check_listing,
+    tree.check_listing_that_changes,
     tree.check_directories,
     tree.check_renaming,
     tree.check_attributes,

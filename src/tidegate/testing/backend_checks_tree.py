@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections import Counter
 from typing import Final
 
 from tidegate.abc import Backend, Capability, OpenOptions, Publish, ReplacesTrees
@@ -31,6 +32,8 @@ from tidegate.testing.backend_support import (
 
 MANY: Final = 700
 """Entries in the large directory of `check_listing`."""
+CHANGED: Final = 12
+"""Names of each kind in the directory of `check_listing_that_changes`."""
 
 
 async def check_listing(backend: Backend) -> None:
@@ -58,6 +61,45 @@ async def check_listing(backend: Backend) -> None:
     del left
     gc.collect()  # a forgotten listing must not warn
     await asyncio.sleep(0)
+
+
+async def check_listing_that_changes(backend: Backend) -> None:
+    """Of a directory that changes while it is listed, what stays is told once, and there is an end."""
+    kinds = ("dir", "goes", "moves", "stays")
+    numbers = range(CHANGED)
+    await backend.mkdir("busy")
+    for number in numbers:
+        await backend.mkdir(f"busy/{number:03}-dir")
+        await put(backend, f"busy/{number:03}-dir/inner", b"x")
+        for kind in kinds[1:]:
+            await put(backend, f"busy/{number:03}-{kind}", b"x")
+    left = {f"{number:03}-{kind}" for number in numbers for kind in kinds[:3]}
+    ever = left | {f"{number:03}-{kind}" for number in numbers for kind in ("stays", "new", "other")}
+
+    async def change(name: str) -> None:
+        number, _, kind = name.partition("-")
+        left.discard(name)
+        if kind == "goes":
+            await backend.remove(f"busy/{name}")
+        else:
+            await backend.rename(
+                f"busy/{name}", f"busy/{number}-{'other' if kind == 'moves' else 'new'}", replace=False
+            )
+
+    told: list[str] = []
+    async for batch in backend.list("busy"):
+        told += [entry.name for entry in batch]
+        expect(len(told) <= len(ever), "a listing of a directory that changes MUST end")
+        # The place where a service goes on may be such a name; others lie before and behind it.
+        here = [name for name in (batch[0].name, batch[-1].name) if name in left]
+        for name in [*here, *sorted(left - set(here))[:1], *sorted(left - set(here))[-1:]]:
+            if name in left:
+                await change(name)
+    counts = Counter(told)
+    stays = [f"{number:03}-stays" for number in numbers]
+    expect(all(counts[name] == 1 for name in stays), "a name that was there all the time MUST be told once")
+    expect(counts.keys() <= ever, "a listing MUST tell no name that never was there")
+    expect(max(counts.values()) == 1, "a listing MUST tell no name twice")
 
 
 async def check_directories(backend: Backend) -> None:
