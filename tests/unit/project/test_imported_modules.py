@@ -57,7 +57,7 @@ REST: Final = {
 """The REST API besides; FastAPI itself asks for the interface of OpenTelemetry, Starlette and uvicorn for
 python_multipart and a2wsgi where they are installed."""
 
-OURS: Final = {"--version": 16, "serve": 412, "serve, both doors": 480, "portable": 392}
+OURS: Final = {"--version": 16, "serve": 413, "serve, both doors": 481, "portable": 393}
 """Modules of Tidegate."""
 
 LISTENING: Final = """
