@@ -205,6 +205,39 @@ async def test_who_refuses_before_an_act_is_believed(tmp_path: Path) -> None:
     assert (stored.used_quota_files, stored.used_quota_size) == (1, 11)
 
 
+async def test_a_new_file_has_its_name_when_a_program_is_asked_about_it(tmp_path: Path) -> None:
+    """As with SFTPGo a program finds it there; one that is replaced stays as it was until the answer."""
+    act = script(
+        tmp_path / "act",
+        "#!/bin/sh\n"
+        '{ echo "$SFTPGO_ACTION_PATH"; cat "$SFTPGO_ACTION_PATH" "$(dirname "$0")/there"; } >> "$0.out" 2>&1\n'
+        '[ ! -e "$0.no" ]\n',
+    )
+    actions = {"execute_on": ["upload"], "execute_sync": ["upload"], "hook": str(act)}
+    server = serve(tmp_path / "config", common={"actions": actions})
+    told = act.with_name("act.out")
+    try:
+        person = server.account(quota_files=100)
+        await asyncio.to_thread(server.start)
+        (tmp_path / "there").symlink_to(person.home / "new.txt")
+        await put(person, "/new.txt", b"first\n")
+        assert told.read_text() == f"{person.home}/new.txt\nfirst\nfirst\n"
+        told.unlink()
+        await put(person, "/new.txt", b"second\n")
+        assert told.read_text().endswith("first\n")
+        assert "second" not in told.read_text()
+        assert (person.home / "new.txt").read_bytes() == b"second\n"
+        act.with_name("act.no").touch()
+        with pytest.raises(asyncssh.SFTPError):
+            await put(person, "/other.txt")
+        with pytest.raises(asyncssh.SFTPError):
+            await put(person, "/new.txt", b"third\n")
+        assert {one.name: one.read_bytes() for one in person.home.iterdir()} == {"new.txt": b"second\n"}
+    finally:
+        await asyncio.to_thread(server.stop)
+    assert server.stored(person.name).used_quota_files == 1
+
+
 async def test_a_receiver_that_fails_is_asked_again_with_the_same_id(tmp_path: Path) -> None:
     answers = iter([Answer(500), Answer(cut=True)])
     with Receiver(lambda _: next(answers, Answer())) as receiver:

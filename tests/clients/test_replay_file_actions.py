@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from ftplib import FTP, all_errors
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import asyncssh
 import httpx2
@@ -343,6 +344,53 @@ async def test_0_9_6(tmp_path: Path) -> None:
                 done += 1
             assert hook.calls() == []
     assert done == 26
+
+
+@pytest.mark.needs("sftp", "scp", "ssh")
+@pytest.mark.timeout(300)
+async def test_0_9_4(tmp_path: Path) -> None:
+    """Four arguments, as they were, and the name of an SSH command behind them, as since 0.9.6."""
+    hook = HookProgram(tmp_path, "o_act")
+    async with hook_receiver() as receiver:
+        actions = {
+            "execute_on": ["upload", "download", "delete", "rename"],
+            "command": str(hook),
+            "http_notification_url": f"{receiver.base}/o_act",
+        }
+        done = 0
+        sections: dict[str, dict[str, Any]] = {
+            "common": {"actions": actions},
+            "sftpd": {"enabled_ssh_commands": ["*"]},
+        }
+        async with hook_world(tmp_path, **sections) as world:
+            client = Client(world, tmp_path)
+            await start(world, client)
+            for case in recorded("0.9.4-fs-actions"):
+                step = case["step"]
+                # Of chance; tested elsewhere; a quota that stops nothing there; a command it did not have.
+                if "cut" in step or step.startswith(("quota", "sftpgo-copy")):
+                    continue
+                do = chosen(client, case)
+                assert do is not None
+                await do()
+                found = await called(hook, len(case["command"]), step)
+                got = await receiver.called(len(case["command"]))
+                words = [[*one, ""] for one in case["command"]]
+                assert sorted(one["argv"] for one in found) == sorted(
+                    " ".join(one).replace("/srv/data/homes", f"{tmp_path}/homes") for one in words
+                ), step
+                place = str(tmp_path).replace("/", "%2F")
+                queries = [
+                    parse_qsl(query.replace("%2Fsrv%2Fdata%2Fhomes", f"{place}%2Fhomes"))
+                    for query in case["http"]
+                ]
+                told = [parse_qsl(one.path.partition("?")[2]) for one in got]
+                assert sorted(
+                    [pair for pair in one if pair[0] not in {"file_size", "local_file"}] for one in told
+                ) == sorted(queries), step
+                done += 1
+            assert hook.calls() == []
+    assert done == 27
 
 
 REFUSES = """[ "$SFTPGO_ACTION" != "$(/bin/cat ./refused)" ] || { echo "not on Sundays"; exit 1; }

@@ -54,6 +54,11 @@ class Actor:
         return EVERYTHING in self.permissions
 
     @property
+    def of_themselves(self) -> bool:
+        """True for a user who may change nothing but parts of their own record."""
+        return not self.permissions
+
+    @property
     def origin(self) -> Origin:
         """The origin of events about what they do."""
         return Origin(username=self.name, ip=self.ip)

@@ -230,6 +230,7 @@ class Records(Generic[R]):
                 name=name,
                 fields=fields,
                 record=record,
+                own=self._stored.kind == "user" and by.of_themselves,
             )
         )
 

@@ -13,11 +13,13 @@ from typing import Any, Final
 from tidegate.accounts.versions import Record, encoded
 from tidegate.errors import InvalidPath, Unsupported
 from tidegate.model import Account, VPath
-from tidegate.model.rule import Trigger
+from tidegate.model.rule import EventAction, EventRule, Trigger
 from tidegate.policy.folders import storage_at
 from tidegate.rules.book import Rule
+from tidegate.rules.documents import encode_rule
 from tidegate.rules.facts import Facts
 from tidegate.rules.hooks import HookCall
+from tidegate.rules.shapes import completed
 from tidegate.store.storages import encode_storage
 
 ACCOUNT_SECONDS: Final = 1.0
@@ -34,6 +36,9 @@ _ENDPOINT_KEYS: Final = (
     ("sftpconfig", "endpoint"),
     ("httpconfig", "endpoint"),
 )
+
+
+_compact: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +115,29 @@ class Completer:
         return known
 
     async def _with_record(self, facts: Facts, rule: Rule) -> Facts:
-        if facts.object_data:
-            return facts
-        record = await self._record(facts.object_type, facts.object_name)
+        kind = facts.object_type
+        if facts.object_data:  # of a removed record
+            return replace(facts, object_data=_compact(completed(kind, json.loads(facts.object_data))))
+        record = await self._record(kind, facts.object_name)
         if record is None:
             return facts
-        document = encoded(record)
+        document = completed(kind, await self._document(record))
         old = any(isinstance(step.work, HookCall) and step.work.era == "0.9" for step in rule.steps)
         if old and isinstance(record, Account):
             document["password"] = record.password  # programs of the old line get the hash, as they did
         email = document.get("email", "")
         return replace(
             facts,
-            object_data=json.dumps(document, separators=(",", ":")),
+            object_data=_compact(document),
             email=email if isinstance(email, str) else "",
         )
+
+    async def _document(self, record: Record) -> dict[str, Any]:
+        """The document of a record; that of a rule has those of its actions."""
+        if not isinstance(record, EventRule):
+            return encoded(record)
+        found = [await self._record("event_action", use.name) for use in record.actions]
+        return encode_rule(record, {one.name: one for one in found if isinstance(one, EventAction)})
 
 
 def _storage(account: Account, path: str) -> dict[str, Any]:

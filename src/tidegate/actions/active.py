@@ -8,6 +8,7 @@ from typing import Final
 
 from tidegate.events.documents import NAMES, name_of
 from tidegate.events.kinds import Event
+from tidegate.inspection.inspections import RULE_PROTOCOL
 from tidegate.model.rule import Trigger
 from tidegate.rules.book import RuleBook
 from tidegate.rules.facts import FAILED, FILE_EVENTS, PRE_EVENTS, QUOTA, facts_of
@@ -26,8 +27,6 @@ _DOCUMENTS: Final = {
     "login": ("login",),
     "login-failed": ("login_failed",),
 }
-RULE_PROTOCOL: Final = "EventAction"
-"""Protocol of sessions that rules open, in the log and in events."""
 _BROKEN: Final = frozenset((FAILED, QUOTA))
 
 

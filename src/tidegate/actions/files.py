@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import replace
 from typing import Any, BinaryIO, Final, cast
 
-from tidegate.actions.active import RULE_PROTOCOL
 from tidegate.actions.outcome import DONE, HELD, Outcome, may_pass, reason_of
 from tidegate.actions.people import People
 from tidegate.errors import (
@@ -25,9 +24,11 @@ from tidegate.errors import (
     InvalidArgument,
     IsADirectory,
     LoginRefused,
+    NotFound,
     TidegateError,
     TooLarge,
 )
+from tidegate.inspection.inspections import RULE_PROTOCOL
 from tidegate.model import Account, Attrs, Entry, Peer, Principal, VPath
 from tidegate.model.account import Filters
 from tidegate.model.peer import OtherProtocol
@@ -45,6 +46,7 @@ MAX_ARCHIVE_BYTES: Final = 16 * 1024 * 1024 * 1024
 """Bounds of one archive; bytes before they are compressed."""
 MAX_DEPTH: Final = 100
 """Levels of directories that are walked."""
+NOT_THERE: Final = "the upload has not its name yet: in upload_mode 1 and 2 it gets it after this action"
 _SPOOL: Final = 4 * 1024 * 1024
 
 OpensSession = Callable[[Principal, Peer], Awaitable[Session]]
@@ -96,6 +98,8 @@ class FileActions:
     async def run(self, action: EventAction, facts: Facts, rule: Rule) -> Outcome:
         """Do what a file system action says; see `tidegate.actions.runner.ActionWork`."""
         config: Mapping[str, Any] = action.options["fs_config"]
+        if facts.event == "upload" and not facts.fs_path:
+            return Outcome(NOT_THERE)  # what has the name now is the old file
         errors: list[str] = []
         again = found = False
         async for account in self._people.all(facts, rule):
@@ -138,7 +142,11 @@ async def _act(session: Session, config: Mapping[str, Any], facts: Facts) -> Non
                 await _make(session, _path(text, facts))
         case FileAction.EXIST:
             for text in config["exist"]:
-                await session.stat(_path(text, facts))
+                path = _path(text, facts)
+                try:
+                    await session.stat(path)
+                except NotFound:
+                    raise InvalidArgument(f"{path} does not exist") from None
         case FileAction.COMPRESS:
             compress = config["compress"]
             paths = [_path(text, facts) for text in compress["paths"]]

@@ -8,10 +8,10 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from tidegate.actions.active import RULE_PROTOCOL, ActiveRules
+from tidegate.actions.active import ActiveRules
 from tidegate.actions.runner import Runner
 from tidegate.contracts.inspection import ALLOWED, Inspected, InspectedAct, Verdict
-from tidegate.inspection.inspections import InspectorUse
+from tidegate.inspection.inspections import RULE_PROTOCOL, InspectorUse
 from tidegate.model.rule import Trigger
 from tidegate.rules.facts import Facts
 
@@ -61,7 +61,7 @@ class RuleInspector:
         """The inspector, with the acts that rules want to be asked about now."""
         book = self._active.book
         acts = frozenset(kind for kind, event in _EVENTS.items() if book.asks_of(event))
-        return InspectorUse(NAME, self, acts, SECONDS, keeps_old=True)
+        return InspectorUse(NAME, self, acts, SECONDS, keeps_old=not book.moves_uploads, hides_new=False)
 
 
 def facts_of_act(act: InspectedAct, at: int) -> Facts | None:

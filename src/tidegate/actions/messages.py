@@ -29,6 +29,8 @@ MAX_ATTACHED: Final = 10 * 1024 * 1024
 """Bytes of all attachments of a message."""
 SMTP_SECONDS: Final = 30.0
 CHAT_SECONDS: Final = 20.0
+DIGEST_SUBJECT: Final = "{{.Count}} events: {{.RuleName}}"
+"""Subject of several messages in one, where the action has none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +83,13 @@ class MailActions:
         if seconds:
 
             async def send(texts: list[str]) -> Outcome:
-                title = subject if len(texts) == 1 else f"{len(texts)} events: {_line(rule.name)}"
+                title, own = subject, config.get("digest_subject")
+                if own or len(texts) > 1:
+                    title = digest_title(own or DIGEST_SUBJECT, facts, rule, len(texts))
                 return await self._send(to, hidden, title, ("<hr>" if html else "\n\n").join(texts), html, [])
 
-            key = "\0".join((action.name, ",".join(to), ",".join(hidden)))  # nobody reads what is others'
+            # Nobody reads what is others', and a title speaks of one rule.
+            key = "\0".join((rule.name, action.name, ",".join(to), ",".join(hidden)))
             return await self._digests.add(key, seconds, f"{subject}\n{body}", send)
         try:
             files = await self._attachments(config, facts, rule)
@@ -172,16 +177,18 @@ class ChatActions:
 
     async def run(self, action: EventAction, facts: Facts, rule: Rule) -> Outcome:
         """Send one message, or add to the next one; see `tidegate.actions.runner.ActionWork`."""
-        del rule
         config: Mapping[str, Any] = action.options["chat_config"]
         url = self._opens(action, "chat_config", "url_secret")
         text = render(config["text"], facts)
 
         async def send(texts: list[str]) -> Outcome:
-            return await self._post(url, config["style"], "\n".join(texts), facts.id)
+            lines = list(texts)
+            if title := config.get("digest_title"):
+                lines.insert(0, digest_title(title, facts, rule, len(texts)))
+            return await self._post(url, config["style"], "\n".join(lines), facts.id)
 
         if seconds := config.get("digest_seconds", 0):
-            return await self._digests.add(action.name, seconds, text, send)
+            return await self._digests.add(f"{rule.name}\0{action.name}", seconds, text, send)
         return await send([text])
 
     async def _post(self, url: str, style: str, text: str, event_id: str) -> Outcome:
@@ -197,6 +204,18 @@ class ChatActions:
         except OutsideFailed:
             return Outcome(f"the webhook of {style} cannot be reached", again=True)  # its URL is a secret
         return of_status(answer)
+
+
+def digest_title(text: str, facts: Facts, rule: Rule, count: int) -> str:
+    """The title of a digest: placeholders are those of its first event, and `DIGEST`.
+
+    Args:
+        text: the template.
+        facts: of the first event.
+        rule: the rule that gathers.
+        count: of messages.
+    """
+    return _line(render(text, facts, more={"Count": str(count), "RuleName": rule.name}))
 
 
 def slack(text: str) -> dict[str, Any]:

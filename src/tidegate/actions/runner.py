@@ -19,6 +19,10 @@ from tidegate.rules.hooks import HookCall
 ACTION_SECONDS: Final = 24 * 3600.0
 """Longest time of any action; those that call something outside have shorter ones."""
 
+MAX_TELLING: Final = 1_000
+"""Failures of what a client waited for that are being told; the clients of more wait for that too."""
+CLOSE_SECONDS: Final = 5.0
+
 ActionWork = Callable[[EventAction, Facts, Rule], Awaitable[Outcome]]
 """Carries out an action of one type."""
 Completes = Callable[[Facts, Rule], Awaitable[Facts]]
@@ -53,7 +57,7 @@ class RuleResult:
 
 
 class Runner:
-    """Carries out rules.
+    """Carries out rules. Life: constructed, `run`..., `close`.
 
     Args:
         hooks: runs programs and URLs of the configuration.
@@ -65,6 +69,7 @@ class Runner:
         self._hooks = hooks
         self._work = work
         self._complete = complete
+        self._telling: set[asyncio.Task[None]] = set()
 
     async def run(
         self,
@@ -79,7 +84,7 @@ class Runner:
         """Run steps that are not done yet.
 
         Steps for failures run when a failure is final: no other try follows, because none can help or
-        because this is the `last`.
+        because this is the `last`. A client does not wait for them.
 
         Args:
             rule: whose steps they are.
@@ -123,15 +128,30 @@ class Runner:
         error = f'action "{step.name}" failed: {outcome.error}'
         again = any(one.again for _, one in failed)
         if waits or last or not again:
-            sad = replace(facts, status=FAILED, error=error)
-            for one in steps:
-                if one.failure:
-                    told = await self._step(rule, one, sad, waits=False)
-                    if not told.ok:
-                        log.warning(
-                            "rule %s: failure action %s failed too: %s", rule.name, one.name, told.error
-                        )
+            telling = self._tell(rule, replace(facts, status=FAILED, error=error), steps)
+            if waits and len(self._telling) < MAX_TELLING:
+                task = asyncio.create_task(telling, name=f"event rule {rule.name}: failure")
+                self._telling.add(task)
+                task.add_done_callback(self._telling.discard)
+            else:
+                await telling
         return RuleResult(tuple(finished), error, again, outcome.text)
+
+    async def _tell(self, rule: Rule, sad: Facts, steps: Sequence[Step]) -> None:
+        """Run the steps for failures."""
+        for one in steps:
+            if one.failure:
+                told = await self._step(rule, one, sad, waits=False)
+                if not told.ok:
+                    log.warning("rule %s: failure action %s failed too: %s", rule.name, one.name, told.error)
+
+    async def close(self) -> None:
+        """Let actions on failures end that nobody waits for, for `CLOSE_SECONDS`."""
+        if self._telling:
+            _, late = await asyncio.wait(set(self._telling), timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _step(self, rule: Rule, step: Step, facts: Facts, *, waits: bool) -> Outcome:
         try:

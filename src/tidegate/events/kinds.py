@@ -99,12 +99,17 @@ class Connected(Common):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disconnected(Common):
-    """The connection ended. `by`, if not the client: admin, idle, shutdown, disabled, expired, deleted."""
+    """The connection ended. `by`, if not the client: admin, idle, shutdown, disabled, expired, deleted.
+
+    Attributes:
+        logged_in: a login was accepted; else `origin.username` is what was typed.
+    """
 
     duration: float = 0.0
     by: str = ""
     client_version: str = ""
     error: str = ""
+    logged_in: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +281,7 @@ class Administered(Common):
         channel: the way: rest, cli, import, quickstart, environment, hook, page.
         record: the document of a removed record without its secrets, as JSON text, because nobody can read it
             any more; empty otherwise.
+        own: a user has changed their own record, as far as they may.
     """
 
     action: Literal["add", "change", "remove"] = "change"
@@ -284,3 +290,4 @@ class Administered(Common):
     fields: tuple[str, ...] = ()
     channel: str = ""
     record: str = ""
+    own: bool = False

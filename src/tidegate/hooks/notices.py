@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Final
 
 from tidegate.abc import Sink
@@ -71,7 +72,9 @@ class Notices:
         elif isinstance(event, Disconnected):
             hook = self._settings.post_disconnect
             if hook is not None and event.origin.door == "FTP" and event.by != REFUSED:
-                self._tell(hook, ended_question(event.origin, event.duration))
+                # Who has not logged in has no name, whatever they typed.
+                origin = event.origin if event.logged_in else replace(event.origin, username="")
+                self._tell(hook, ended_question(origin, event.duration))
 
     def channel_ended(self, origin: Origin, connected_at: float) -> None:
         """Take the end of a channel, or of a connection by another door, which is not told.

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tidegate.inspection.early import Begun
     from tidegate.inspection.quarantine import Item, Quarantine
 
+RULE_PROTOCOL: Final = "EventAction"
+"""Protocol of sessions that event rules open, in the log and in events."""
 QUARANTINE_PROTOCOL: Final = "Quarantine"
 """The protocol of files that are released."""
 MAX_TEXT: Final = 256
@@ -37,6 +39,7 @@ class InspectorUse:
         allow_on_error: an act counts if it fails or takes longer.
         keeps_old: where it is asked about uploads, a file that is replaced as a whole stays as it was
             until it has answered, even if uploads are written in place.
+        hides_new: with `keeps_old`: nor does a new file have its name before.
         early: of uploads it is asked while they arrive; see `InspectedAct.arriving`.
     """
 
@@ -46,6 +49,7 @@ class InspectorUse:
     seconds: float
     allow_on_error: bool = False
     keeps_old: bool = False
+    hides_new: bool = True
     early: bool = False
 
     @property
@@ -78,7 +82,7 @@ class Inspections:
 
     Attributes:
         login, open_upload, upload, download, delete: True if some inspector is asked about such acts.
-        keeps_old: see `InspectorUse`.
+        keeps_old: see `InspectorUse`; hides_new likewise.
         early: names of those that are asked about uploads while they arrive.
         quarantine: keeps what is not to be lost though it is refused; None where there is none.
     """
@@ -88,7 +92,7 @@ class Inspections:
         self.quarantine = quarantine
         self._opened: list[InspectorUse] = []
         self.login = self.open_upload = self.upload = self.download = self.delete = False
-        self.keeps_old = False
+        self.keeps_old = self.hides_new = False
         self.early: tuple[str, ...] = ()
         self._look()
 
@@ -101,6 +105,7 @@ class Inspections:
         self.delete = asked[Inspected.DELETE]
         uploads = [use for use in self._uses if Inspected.UPLOAD in use.acts]
         self.keeps_old = any(use.keeps_old for use in uploads)
+        self.hides_new = any(use.keeps_old and use.hides_new for use in uploads)
         # Answers are kept by name: of several with one name none is asked early, so that each is heard.
         names = Counter(use.name for use in uploads)
         self.early = tuple(use.name for use in uploads if use.early and names[use.name] == 1)

@@ -68,9 +68,33 @@ class ListEntry:
     updated_at: int = 0
 
 
+_TOLD: Final = {
+    ListKind.ALLOW: "AllowList",
+    ListKind.DEFENDER: "Defender",
+    ListKind.RATE_SAFE: "RateLimiterSafeList",
+    ListKind.BAN: "Ban",
+}
+"""What stands before the network where programs are told of an entry. Recorded of SFTPGo is `Defender`."""
+
+
 def entry_name(kind: int, network: str) -> str:
     """The name of the record of an entry."""
     return f"{int(kind)}/{network}"
+
+
+def told_name(name: str) -> str:
+    """The name of an entry as SFTPGo tells it to programs, of the name of its record."""
+    number, slash, network = name.partition("/")
+    try:
+        return f"{_TOLD[ListKind(int(number))]}-{network}" if slash else name
+    except ValueError:
+        return name
+
+
+def name_of_told(told: str) -> str:
+    """The name of the record of an entry, of what `told_name` has made of it."""
+    before, _, network = told.partition("-")
+    return next((entry_name(kind, network) for kind, text in _TOLD.items() if text == before), told)
 
 
 def prefix_of(entry: ListEntry) -> int:

@@ -131,7 +131,10 @@ def _command(options: Reader) -> Document:
 
 def _email(options: Reader) -> Document:
     read = options.section("email_config")
-    read.known("recipients", "bcc", "subject", "body", "attachments", "content_type", "digest_seconds")
+    read.known(
+        "recipients", "bcc", "subject", "body", "attachments", "content_type", "digest_seconds",
+        "digest_subject",
+    )  # fmt: skip
     recipients = read.texts("recipients")
     if not recipients:
         raise read.bad("recipients", "at least one is required")
@@ -153,6 +156,7 @@ def _email(options: Reader) -> Document:
                 attachments=[_path(one) for one in read.texts("attachments")],
                 content_type=read.number("content_type", 0, 1),
                 digest_seconds=read.number("digest_seconds", 0, 86_400),
+                digest_subject=_title(read, "digest_subject"),
             ),
         }
     }
@@ -160,7 +164,7 @@ def _email(options: Reader) -> Document:
 
 def _chat(options: Reader) -> Document:
     read = options.section("chat_config")
-    read.known("url_secret", "style", "text", "digest_seconds")
+    read.known("url_secret", "style", "text", "digest_seconds", "digest_title")
     style = read.text("style", limit=20, default="slack")
     if style not in ("slack", "teams"):
         raise read.bad("style", f"{style!r} is not one of slack, teams")
@@ -176,9 +180,22 @@ def _chat(options: Reader) -> Document:
             "url_secret": url,
             "style": style,
             "text": read.text("text"),
-            **filled(digest_seconds=read.number("digest_seconds", 0, 86_400)),
+            **filled(
+                digest_seconds=read.number("digest_seconds", 0, 86_400),
+                digest_title=_title(read, "digest_title"),
+            ),
         }
     }
+
+
+def _title(read: Reader, key: str) -> str:
+    """The title of a digest: one line; empty if there is none."""
+    text = read.text(key, limit=4096)
+    if any(char in text for char in "\r\n"):
+        raise read.bad(key, "should be one line")
+    if text and not read.value.get("digest_seconds"):
+        raise read.bad(key, "is for messages that are gathered: digest_seconds is not set")
+    return text
 
 
 def _retention(options: Reader) -> Document:

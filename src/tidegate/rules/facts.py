@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from tidegate.events import kinds
 from tidegate.model.action import Action
+from tidegate.model.listed import told_name
 from tidegate.model.rule import Trigger
 
 OK: Final = 1
@@ -40,6 +41,14 @@ BLOCKED: Final = "IP Blocked"
 RENEWED: Final = "Certificate renewal"
 EXPIRES: Final = "Certificate expiration"
 """Events of TLS certificates: the file holds another one; it ends soon, or has ended."""
+LISTED: Final = "ip_list"
+LIST_ENTRY: Final = "ip_list_entry"
+"""Entries of lists of addresses as our events call them, and as SFTPGo does."""
+SELF: Final = "__self__"
+"""Who has changed a record, if a user has changed their own."""
+_USAGE: Final = frozenset(
+    ("used_quota_size", "used_quota_files", "used_upload_data_transfer", "used_download_data_transfer")
+)
 _STATUS: Final = {"ok": OK, "failed": FAILED, "quota": QUOTA}
 _CHANGES: Final = {"add": "add", "change": "update", "remove": "delete"}
 
@@ -52,7 +61,8 @@ class Facts:
         trigger: the kind of rule that may want it.
         event: its name as rules spell it.
         id: tells two reports of one event apart from two events; empty for an act that is asked about.
-        name: the account, or the administrator of a change of records.
+        name: the account, or the administrator of a change of records; `SELF` for a user who has changed
+            their own.
         status: OK, FAILED or QUOTA.
         fs_path: place on the host, or key; fs_target_path likewise.
         size: bytes; -1 if there is none to tell.
@@ -137,6 +147,7 @@ def facts_of(event: kinds.Event, event_id: str = "") -> tuple[Facts, ...]:
                     trigger=Trigger.FILE,
                     event=_OPERATIONS[action],
                     status=FAILED if failed else OK,
+                    error=f"exit status {event.exit_status}" if failed else "",
                     virtual_path=str(event.virtual_path),
                     virtual_target_path=event.virtual_target_path,
                     fs_path=event.file_path,
@@ -149,15 +160,18 @@ def facts_of(event: kinds.Event, event_id: str = "") -> tuple[Facts, ...]:
             )
         case kinds.Administered(channel="hook"):
             return ()  # SFTPGo tells nobody of what a login hook changes
+        case kinds.Administered(fields=changed) if changed and _USAGE.issuperset(changed):
+            return ()  # nor of usage that somebody has set
         case kinds.Administered():
+            listed = event.kind == LISTED
             return (
                 Facts(
                     trigger=Trigger.PROVIDER,
                     event=_CHANGES[event.action],
-                    object_type=event.kind,
-                    object_name=event.name,
+                    object_type=LIST_ENTRY if listed else event.kind,
+                    object_name=told_name(event.name) if listed else event.name,
                     object_data=event.record,
-                    **common,
+                    **{**common, "name": SELF if event.own else origin.username},
                 ),
             )
         case kinds.LoggedIn():

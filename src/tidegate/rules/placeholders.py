@@ -12,7 +12,7 @@ import json
 import posixpath
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 from urllib.parse import quote, quote_plus
 
@@ -23,8 +23,8 @@ Escape = Literal["", "json", "html", "url"]
 """The text that values are escaped for."""
 
 _PLACE: Final = re.compile(r"\{\{\.?([A-Za-z]{1,64})\}\}")
-_RAW: Final = frozenset(("ObjectData", "Metadata"))
-"""JSON values, which are written as they are into a JSON text."""
+_RAW: Final = frozenset(("ObjectData", "ObjectDataString", "Metadata", "MetadataString"))
+"""JSON values, and those that are escaped in any text: they are written as they are into a JSON text."""
 _STATUS: Final = {OK: "OK", FAILED: "KO", QUOTA: "Quota exceeded"}
 
 
@@ -47,6 +47,10 @@ def _base(facts: Facts) -> str:
     if facts.trigger is Trigger.PROVIDER or not facts.virtual_path:
         return facts.object_name
     return posixpath.basename(facts.virtual_path)
+
+
+def _escaped(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def _if(text: str, value: Callable[[str], str]) -> str | None:
@@ -77,7 +81,9 @@ VALUES: Final[dict[str, tuple[str, Callable[[Facts], str | None]]]] = {
     ),
     "ObjectType": ("kind of the changed record", lambda facts: facts.object_type),
     "ObjectData": ("the changed record as JSON", lambda facts: facts.object_data or "{}"),
-    "ObjectDataString": ("the same, escaped to stand in a text of JSON", lambda facts: facts.object_data),
+    "ObjectDataString": (
+        "the same, escaped to stand in a text of JSON", lambda facts: _escaped(facts.object_data)
+    ),
     "Ext": ("extension with its dot", lambda facts: posixpath.splitext(_base(facts))[1]),
     "FileSize": ("bytes", lambda facts: str(facts.file_size)),
     "Elapsed": ("milliseconds", lambda facts: str(facts.elapsed)),
@@ -101,18 +107,32 @@ VALUES: Final[dict[str, tuple[str, Callable[[Facts], str | None]]]] = {
 """Names of placeholders, each with its meaning and its value; None leaves the placeholder as it is typed."""
 
 
-def render(text: str, facts: Facts, escape: Escape = "") -> str:
-    """A text with its placeholders filled in."""
+DIGEST: Final = {
+    "Count": "messages that a digest holds (ours)",
+    "RuleName": "rule that has gathered them (ours)",
+}
+"""Placeholders of titles of digests, beside those of the first event that a digest holds."""
+
+
+def render(text: str, facts: Facts, escape: Escape = "", more: Mapping[str, str] | None = None) -> str:
+    """A text with its placeholders filled in.
+
+    Args:
+        text: the text.
+        facts: of the event.
+        escape: see `Escape`.
+        more: values of placeholders that no event has (`DIGEST`), by name.
+    """
     if "{{" not in text:
         return text
 
     def value(found: re.Match[str]) -> str:
         known = VALUES.get(found[1])
-        filled = None if known is None else known[1](facts)
+        filled = (more or {}).get(found[1]) if known is None else known[1](facts)
         if filled is None:
             return found[0]
         if escape == "json" and found[1] not in _RAW:
-            return json.dumps(filled, ensure_ascii=False)[1:-1]
+            return _escaped(filled)
         if escape == "url":
             return quote(filled, safe="", errors="surrogateescape")
         return html.escape(filled) if escape == "html" else filled

@@ -83,9 +83,14 @@ def _action(action: EventAction, facts: Facts) -> dict[str, str]:
                 "to": ", ".join(render(one, facts) for one in mail["recipients"]),
                 "subject": render(mail["subject"], facts),
                 "body": render(mail["body"], facts),
+                "subject of digests": render(mail.get("digest_subject", ""), facts),
             }
         case ActionType.CHAT:
-            return {"text": render(options["chat_config"]["text"], facts)}
+            chat = options["chat_config"]
+            return {
+                "text": render(chat["text"], facts),
+                "title of digests": render(chat.get("digest_title", ""), facts),
+            }
         case ActionType.FILESYSTEM:
             files = options["fs_config"]
             pairs = [*files.get("renames", ()), *files.get("copy", ())]

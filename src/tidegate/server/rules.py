@@ -37,6 +37,7 @@ from tidegate.events.bus import Bus
 from tidegate.events.documents import NAMES
 from tidegate.events.outbox import Outbox
 from tidegate.inspection.inspections import Inspections
+from tidegate.model.listed import name_of_told
 from tidegate.model.rule import ActionType, EventAction, Trigger
 from tidegate.model.sealing import SecretPlace, is_sealed, open_value
 from tidegate.outgoing.http import HttpCaller
@@ -260,6 +261,8 @@ class EventRules:
                 return await self._provider.event_action(name)
             case "event_rule":
                 return await self._provider.event_rule(name)
+            case "ip_list_entry":
+                return await self._provider.list_entry(name_of_told(name))
             case _:
                 return None
 
@@ -279,6 +282,7 @@ class EventRules:
             clock.cancel()
         await asyncio.gather(*self._clocks, return_exceptions=True)
         self._clocks = []
+        await self.runner.close()
         await self._digests.close()
         await self._programs.close()
         await self._http.close()

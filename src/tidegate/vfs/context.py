@@ -25,7 +25,7 @@ from tidegate.errors import (
     TooLarge,
 )
 from tidegate.events.kinds import NOTHING_SET, Event, Operated, Quarantined, Refused
-from tidegate.inspection.inspections import Inspections
+from tidegate.inspection.inspections import RULE_PROTOCOL, Inspections
 from tidegate.inspection.inspections import Refused as Rejected
 from tidegate.model import (
     Action,
@@ -255,9 +255,28 @@ class Context:
         return mode
 
     @property
+    def publish_new(self) -> Publish:
+        """As `publish`, of a file that replaces none."""
+        mode, inspections = self.options.upload_mode, self.inspections
+        if mode is Publish.INPLACE and inspections is not None and inspections.hides_new:
+            return Publish.ATOMIC
+        return mode
+
+    @property
     def inspects_uploads(self) -> bool:
         """True if somebody is asked before an upload is published."""
         return self.inspections is not None and self.inspections.upload
+
+    @property
+    def copies_settled(self) -> bool:
+        """True if nothing is copied that somebody writes in place: its copy would be there without a verdict.
+
+        An action of a rule copies the very upload whose client waits for it, where nothing else is asked.
+        """
+        inspections = self.inspections
+        if inspections is None or not inspections.upload:
+            return False
+        return inspections.hides_new or self.origin.protocol != RULE_PROTOCOL
 
     async def inspect(
         self,

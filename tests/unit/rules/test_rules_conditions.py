@@ -184,3 +184,15 @@ def test_what_a_name_holds_is_never_read_for_placeholders() -> None:
     assert render("{{.Name}}", sly, "html") == "{{.IP}}&quot;&lt;b&gt;"
     failed = replace(UPLOAD, status=2, error="unexpected EOF")
     assert render("{{.ErrorString}}", failed) == '"upload" failed: unexpected EOF'
+
+
+def test_records_in_texts() -> None:
+    """The record is JSON by itself; its text is escaped in whatever it stands."""
+    from dataclasses import replace
+
+    change = replace(UPLOAD, trigger=Trigger.PROVIDER, object_data='{"a":"\u00e4"}')
+    both = '{"d":{{.ObjectData}},"s":"{{.ObjectDataString}}"}'
+    for escape in ("", "json"):
+        found = json.loads(render(both, change, escape))  # type: ignore[arg-type]
+        assert found == {"d": {"a": "\u00e4"}, "s": '{"a":"\u00e4"}'}
+    assert render("{{.ObjectData}}{{.Metadata}}{{.MetadataString}}", UPLOAD) == "{}{}"

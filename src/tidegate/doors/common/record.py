@@ -172,6 +172,7 @@ class ConnectionRecord:
                 by=by,
                 client_version=client_version,
                 error=error,
+                logged_in=self.logged_in,
             )
         )
 

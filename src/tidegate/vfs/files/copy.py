@@ -59,7 +59,7 @@ async def copy_file(context: Context, source: VPath, target: VPath, *, replace: 
 
     async def work(act: Act) -> None:
         # Nobody may write the original in place meanwhile: its copy would be there without a verdict.
-        ends = (goal[1:], origin[1:]) if context.inspects_uploads else (goal[1:],)
+        ends = (goal[1:], origin[1:]) if context.copies_settled else (goal[1:],)
         async with context.paths.locked(*ends) as states:
             entry = await context.through(origin).stat(origin.key)
             if entry.is_dir:

@@ -379,7 +379,9 @@ def _appends(mount: Mount, flags: OpenFlags, *, fresh: bool) -> bool:
 
 def _mode(context: Context, checked: _Checked) -> Publish:
     """The upload mode, or the one that was asked for."""
-    return Publish.ATOMIC if checked.flags.atomic else context.publish
+    if checked.flags.atomic:
+        return Publish.ATOMIC
+    return context.publish if checked.entry is not None else context.publish_new
 
 
 def _publish(backend: Backend, mode: Publish) -> Publish:
