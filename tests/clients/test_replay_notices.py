@@ -46,7 +46,7 @@ def settings(target: Callable[[str], str]) -> dict[str, dict[str, Any]]:
 
 
 def user_of(text: str | bytes) -> dict[str, Any]:
-    """What a recording keeps of a user's document."""
+    """The part of a user's document that a recording keeps."""
     user = json.loads(text)
     return {"username": user["username"], "status": user["status"], "known": user["id"] > 0}
 
@@ -214,7 +214,7 @@ OTHERWISE: dict[str, Told] = {
 
 
 async def told(hooks: Programs | Urls, expected: Told) -> Told:
-    """What was told, once there is as much as expected."""
+    """The calls so far, once there are as many as expected."""
     found: Told = {}
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(10):

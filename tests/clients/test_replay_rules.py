@@ -45,7 +45,7 @@ DEFINED = {
     for one in sorted(recorded("event-definitions"), key=lambda one: not one["what"].startswith("action"))
     if one["request"].startswith("POST")
 }
-"""What was defined: actions, then rules that use them."""
+"""Definitions: actions, then rules that use them."""
 RUNS = {one["what"]: one for one in recorded("event-runs")}
 
 REFUSED = {
@@ -121,7 +121,7 @@ class Rules:
         assert answer.status_code == 202, answer.text
 
     async def told(self, case: Record) -> Record:
-        """What has been told once there is as much as was recorded."""
+        """The requests, mails and programs, once there are as many as were recorded."""
         programs: list[dict[str, str]] = []
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
@@ -240,7 +240,7 @@ async def rules_world(directory: Path, **more: dict[str, Any]) -> AsyncIterator[
 
 
 async def test_definitions(tmp_path: Path) -> None:
-    """What is accepted there is accepted here, and what is refused there is refused."""
+    """Definitions are accepted and refused as there."""
     async with rules_world(tmp_path) as rules:
         found = []
         for what, one in DEFINED.items():
@@ -431,11 +431,11 @@ async def test_times_of_what_is_renamed(tmp_path: Path, newer: bool) -> None:
 
 
 FAILS = 'action "a_fs_exist" failed: v1: /surely-missing does not exist'
-"""What went wrong is said once."""
+"""The error is said once."""
 
 
 async def test_failures(tmp_path: Path) -> None:
-    """What fails refuses the client, and tells why. The status is then 2, where SFTPGo tells that of the act."""
+    """Failures refuse the client, and are told with status 2, where SFTPGo tells that of the act."""
     async with rules_world(tmp_path) as rules:
         (rules.home / "in").mkdir()
         (rules.home / "in" / "fs_copy.txt").write_bytes(b"hello\n")

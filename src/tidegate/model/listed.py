@@ -74,7 +74,7 @@ _TOLD: Final = {
     ListKind.RATE_SAFE: "RateLimiterSafeList",
     ListKind.BAN: "Ban",
 }
-"""What stands before the network where programs are told of an entry. Recorded of SFTPGo is `Defender`."""
+"""Beginnings of the names of entries that programs are told. Of SFTPGo only `Defender` was recorded."""
 
 
 def entry_name(kind: int, network: str) -> str:

@@ -45,7 +45,7 @@ LISTED: Final = "ip_list"
 LIST_ENTRY: Final = "ip_list_entry"
 """Entries of lists of addresses as our events call them, and as SFTPGo does."""
 SELF: Final = "__self__"
-"""Who has changed a record, if a user has changed their own."""
+"""The name in place of a user's who has changed their own record."""
 _USAGE: Final = frozenset(
     ("used_quota_size", "used_quota_files", "used_upload_data_transfer", "used_download_data_transfer")
 )

@@ -151,7 +151,7 @@ def test_old_files_stay_unless_an_action_needs_the_new_one(one: Rule, keeps: boo
 
 
 async def test_an_upload_without_its_name_is_not_worked_on() -> None:
-    """What has the name is the old file: with `upload_mode` 1 and 2."""
+    """Its name is the old file's until then: with `upload_mode` 1 and 2."""
     files = FileActions(cast("Any", None), cast("Any", None))
     action = EventAction(
         name="move", type=ActionType.FILESYSTEM, options={"fs_config": {"type": 2, "deletes": ["/f"]}}

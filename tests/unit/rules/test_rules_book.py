@@ -217,7 +217,7 @@ EVENTS = {
     ],
 )  # fmt: skip
 def test_what_is_kept_for_rules(trigger: Trigger, conditions: dict[str, Any], wanted: set[str]) -> None:
-    """What a rule wants is kept, and nothing else; what rules do themselves sets off none."""
+    """Events that a rule wants are kept, and no others; acts of rules set off none."""
     active = ActiveRules(RuleBook((ready(rule("r", use("a"), trigger=trigger, **conditions), ACTIONS),)))
     found = {name for name, event in EVENTS.items() if active.wants(event)}
     assert found == wanted

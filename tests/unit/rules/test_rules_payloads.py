@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What programs and URLs of the configuration are given: each argument, variable, query and body."""
+"""Payloads for programs and URLs of the configuration: each argument, variable, query and body."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `tidegate events test` says a rule would do: every text filled in, no secret, nothing done."""
+"""Answers of `tidegate events test`: every text filled in, no secret, nothing done."""
 
 from __future__ import annotations
 
