@@ -16,9 +16,9 @@ from tidegate.logs.backwards import time_of
 from tidegate.logs.lines import to_json
 from tidegate.nesting import deeper_than
 
-ADDRESS_NAMES: Final = ("ip", "client_ip")
+ADDRESS_NAMES: Final = ("ip", "client_ip", "remote_ip")
 """Fields that hold the address of a client."""
-PATH_NAMES: Final = ("virtual_path", "virtual_target_path", "file_path", "target_path", "uri")
+PATH_NAMES: Final = ("virtual_path", "virtual_target_path", "file_path", "full_path", "target_path", "uri")
 """Fields that hold paths."""
 LEVELS: Final = ("debug", "info", "warn", "error")
 MAX_DEPTH: Final = 32
@@ -26,6 +26,9 @@ MAX_DEPTH: Final = 32
 MAX_NUMBER: Final = 2**63 - 1
 MAX_RAW: Final = 2_000
 """characters of a line that is no JSON"""
+
+TRACE: Final = "trace"
+"""Sender of the lines of that level (`doors.common.trace`), which have names of their own for some fields."""
 
 _CHANNEL: Final = re.compile(r"_\d{1,6}\Z")
 
@@ -72,6 +75,18 @@ class LogLine:
         return bare.strip("[]")
 
     @property
+    def account(self) -> str:
+        """The account; empty if the line names none. Lines of level ``trace`` call it `remote_user`."""
+        if self.text("sender") == TRACE:
+            return self.text("remote_user").removeprefix("-")
+        return self.text("username")
+
+    @property
+    def protocol(self) -> str:
+        """The protocol in capitals; lines of level ``trace`` write it in small letters."""
+        return self.text("protocol").upper()
+
+    @property
     def connection(self) -> str:
         """The id of the connection, without the number of a channel."""
         return connection_of(self.text("connection_id"))
@@ -88,7 +103,7 @@ class LineFilter:
 
     Attributes:
         text: anywhere in a line, without regard to case.
-        username: of the account.
+        username: of the account, also in the lines of level ``trace`` that name it.
         address: of the client, or a network.
         connection: id of a connection, or of one of its channels.
         protocol: of the door.
@@ -141,7 +156,7 @@ class Matcher:
 
     def may_hold(self, block: bytes) -> bool:
         """False if no line of a block can be wanted; found by its bytes alone."""
-        if any(needle not in block for needle in self._needles):
+        if any(all(needle not in block for needle in either) for either in self._needles):
             return False
         if any(self._folded):
             lower = block.lower()
@@ -165,17 +180,16 @@ class Matcher:
         own, levels, network = wanted.own, self._levels, self._network
         senders = frozenset(wanted.senders)
         if own is not None:
-            # What is no text, as in a line of another program, is nobody's.
-            tests.append(lambda line: isinstance(name := line.fields.get("username"), str) and name in own)
+            tests.append(lambda line: belongs(line, own))
         if wanted.since or wanted.until:
             until = wanted.until or "~"
             tests.append(lambda line: wanted.since <= line.time <= until)
         if wanted.username:
-            tests.append(lambda line: line.fields.get("username") == wanted.username)
+            tests.append(lambda line: line.account == wanted.username)
         if self._connection:
             tests.append(lambda line: line.connection == self._connection)
         if wanted.protocol:
-            tests.append(lambda line: line.fields.get("protocol") == wanted.protocol)
+            tests.append(lambda line: line.protocol == wanted.protocol)
         if levels:
             tests.append(lambda line: line.fields.get("level") in levels)
         if senders:
@@ -216,18 +230,33 @@ def _finite(text: str) -> float:
     return number
 
 
-def _needles(wanted: LineFilter, address: str) -> list[bytes]:
-    """Bytes that every wanted line has."""
+def belongs(line: LogLine, own: Collection[str]) -> bool:
+    """True if a line is about one of the accounts.
+
+    A traced HTTP request may be one of an administrator of the same name, and is nobody's.
+    """
+    if line.text("sender") == TRACE:
+        return bool(line.account) and line.account in own and line.protocol != "HTTP"
+    # What is no text, as in a line of another program, is nobody's.
+    return isinstance(name := line.fields.get("username"), str) and name in own
+
+
+def _needles(wanted: LineFilter, address: str) -> list[tuple[bytes, ...]]:
+    """Bytes that every wanted line has: of each group one."""
+    user, protocol = wanted.username, wanted.protocol
+    groups = [[("username", user), ("remote_user", user)]] if user else []
+    groups += [[("protocol", protocol), ("protocol", protocol.lower())]] if protocol else []
+    if len(wanted.senders) == 1 and not wanted.others:
+        groups.append([("sender", next(iter(wanted.senders)))])
     needles = [
-        f"{to_json(name)}:{to_json(value)}".encode("utf-8", "backslashreplace")
-        for name, value in (("username", wanted.username), ("protocol", wanted.protocol))
-        if value
+        tuple(_bytes(f"{to_json(name)}:{to_json(value)}") for name, value in group) for group in groups
     ]
     texts = [connection_of(wanted.connection), address]
-    needles += [to_json(text)[1:-1].encode("utf-8", "backslashreplace") for text in texts if text]
-    if len(wanted.senders) == 1 and not wanted.others:
-        needles.append(f'"sender":{to_json(next(iter(wanted.senders)))}'.encode())
-    return needles
+    return [*needles, *((_bytes(to_json(text)[1:-1]),) for text in texts if text)]
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _folded(text: str) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tidegate.logs.filters import LogLine
+from tidegate.logs.filters import TRACE, LogLine
 from tidegate.web.figures import lasted, size
 
 OPERATIONS: Final = {
@@ -74,19 +74,25 @@ def _transfer(line: LogLine) -> tuple[str, str]:
 
 def path_of(line: LogLine) -> str:
     """The path that a line is about; empty for none."""
-    if line.text("sender") == "trace":
+    if line.text("sender") == TRACE:
         return line.text("full_path").removeprefix("-")
     return line.text("virtual_path")
+
+
+def target_of(line: LogLine) -> str:
+    """The second path that a line is about; empty for none."""
+    if line.text("sender") == TRACE:
+        return line.text("target_path").removeprefix("-")
+    return line.text("virtual_target_path")
 
 
 def line_text(line: LogLine) -> str:
     """A log line as text: time (UTC), level, account and address, sentence, connection."""
     what, rest = sentence(line)
-    who = line.text("username") or line.text("admin") or line.text("remote_user").removeprefix("-")
-    place = line.address or line.text("remote_ip")
-    origin = " from ".join(part for part in (who, place) if part) or line.text("sender")
+    who = line.account or line.text("admin")
+    origin = " from ".join(part for part in (who, line.address) if part) or line.text("sender")
     words = [what, path_of(line)]
-    if target := line.text("virtual_target_path"):
+    if target := target_of(line):
         words.append(f"to {target}")
     text = " ".join(word for word in words if word)
     text = ", ".join(part for part in (text, line.text("rule"), rest) if part)

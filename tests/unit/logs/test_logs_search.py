@@ -319,6 +319,54 @@ def test_a_link_among_rotated_files_shows_nothing(tmp_path: Path) -> None:
     assert every(reader(tmp_path / "current.log")) == [9]
 
 
+def traced(second: float, n: int, user: str, protocol: str = "sftp", **fields: Any) -> bytes:
+    """A line of level ``trace``, as `doors.common.trace` writes it."""
+    written = {
+        "cmd": "OPEN", "full_path": "-", "target_path": "-", "remote_user": user, "remote_ip": "192.0.2.7",
+        "protocol": protocol, "response_code": 0, "connection_id": "c1_0", "n": n,
+    }  # fmt: skip
+    return event_line(NOON + second, 10, "trace", {**written, **fields})
+
+
+TRACED = [
+    traced(0, 0, "-", "ftp", cmd="AUTH"),
+    traced(1, 1, "alder", full_path="/In/a.csv", target_path="/out/b.csv"),
+    line(2, "Upload", n=2, protocol="SFTP", remote_addr="192.0.2.7:50", virtual_path="/in/a.csv"),
+    traced(3, 3, "alder", "http", cmd="GET", connection_id="r1"),  # may be an administrator of that name
+    traced(4, 4, "birch", remote_ip="192.0.2.8"),
+    line(5, "other", n=5, username="x", message="alder", remote_user="alder", connection_id=""),
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({"username": "alder"}, [3, 2, 1]),
+        ({"username": "-"}, []),
+        ({"username": "alder", "senders": ["trace"]}, [3, 1]),
+        ({"username": "alder", "protocol": "SFTP"}, [2, 1]),
+        ({"protocol": "FTP"}, [0]),
+        ({"address": "192.0.2.7"}, [3, 2, 1, 0]),
+        ({"address": "192.0.2.8/31"}, [4]),
+        ({"path": "/in/"}, [2, 1]),
+        ({"path": "/OUT/b"}, [1]),
+        ({"own": frozenset({"alder"})}, [2, 1]),
+        ({"own": frozenset({"alder", "-", ""})}, [2, 1]),
+    ],
+)
+@pytest.mark.parametrize("compress", [False, True])
+def test_lines_of_requests_belong_to_their_account(
+    tmp_path: Path, wanted: dict[str, Any], found: list[int], compress: bool
+) -> None:
+    path = tmp_path / "tidegate.log"
+    content = b"".join(TRACED)
+    if compress:
+        (tmp_path / "tidegate.log.1.gz").write_bytes(gzip.compress(content))
+        content = b""
+    path.write_bytes(content)
+    assert every(reader(path), LineFilter(**wanted)) == found
+
+
 def test_lines_whose_fields_are_no_texts_are_nobodys(tmp_path: Path) -> None:
     path = tmp_path / "tidegate.log"
     strange = (

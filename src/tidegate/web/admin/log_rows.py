@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
 
-from tidegate.logs.filters import LogLine
+from tidegate.logs.filters import TRACE, LogLine
 from tidegate.policy.mistakes import METHODS
 from tidegate.web.admin.pages.explain import why_link
 from tidegate.web.admin.rendering import url, visible
 from tidegate.web.admin.visit import Visit
-from tidegate.web.log_sentences import OPERATIONS, path_of, sentence
+from tidegate.web.log_sentences import OPERATIONS, path_of, sentence, target_of
 
 MAX_DETAIL: Final = 600
 """Characters of a message in a row."""
@@ -104,7 +104,9 @@ def log_row(visit: Visit, line: LogLine) -> LogRow:
     """A line for a page."""
     sender, level = line.text("sender"), line.text("level")
     what, detail = sentence(line)
-    user = line.text("username")
+    user = line.account
+    # Of these two nobody can tell whether there is an account of the name.
+    named = sender == "connection_failed" or (sender == TRACE and line.protocol == "HTTP")
     return LogRow(
         key=key_of(line),
         time=clock(line),
@@ -114,13 +116,11 @@ def log_row(visit: Visit, line: LogLine) -> LogRow:
         sender=sender or "not a line of the log",
         icon=ICONS.get(sender, "dot" if sender not in OPERATIONS else "file"),
         user=user or line.text("admin"),
-        user_link=url("users", user)
-        if user and visit.may("view_users") and sender != "connection_failed"
-        else "",
+        user_link=url("users", user) if user and visit.may("view_users") and not named else "",
         address=line.address,
         what=what,
         path=path_of(line),
-        target=line.text("virtual_target_path"),
+        target=target_of(line),
         rule=line.text("rule"),
         detail=detail[:MAX_DETAIL],
         story=url("logs", "connections", line.connection) if line.connection else "",

@@ -13,7 +13,7 @@ import csv
 import io
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -25,6 +25,7 @@ from tidegate.logs.filters import LEVELS, LineFilter, LogLine, parse
 from tidegate.logs.search import MAX_LINES, MAX_SECONDS, Found, LogReader
 from tidegate.model.address import parse_address
 from tidegate.model.spreadsheet import cell
+from tidegate.web.log_sentences import path_of, target_of
 
 MAX_SEARCHES: Final = 2
 """Searches at a time."""
@@ -288,11 +289,21 @@ def csv_rows(rows: list[Any]) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
+_SAID: Final[Mapping[str, Callable[[LogLine], str]]] = {
+    "address": lambda line: line.address,
+    "username": lambda line: line.account,
+    "protocol": lambda line: line.protocol,
+    "virtual_path": path_of,
+    "virtual_target_path": target_of,
+}
+"""Columns that lines of level ``trace`` have by other names."""
+
+
 def csv_row(line: LogLine) -> list[str | int]:
     """The row of a line; no cell is a formula."""
     row: list[str | int] = []
     for name in COLUMNS:
-        value = line.address if name == "address" else line.fields.get(name, "")
+        value = _SAID[name](line) if name in _SAID else line.fields.get(name, "")
         number = isinstance(value, int) and not isinstance(value, bool)
         row.append(value if number else cell(value if isinstance(value, str) else line.text(name)))
     return row

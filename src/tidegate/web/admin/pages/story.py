@@ -10,7 +10,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from tidegate.errors import InvalidArgument, NotFound
-from tidegate.logs.filters import LineFilter, LogLine, connection_of
+from tidegate.logs.filters import LineFilter, LogLine, belongs, connection_of
 from tidegate.logs.search import MAX_LINES, Found
 from tidegate.web.admin.connection_rows import NAMES
 from tidegate.web.admin.log_rows import ICONS, LogRow, log_row, seconds_of
@@ -115,9 +115,9 @@ def _seen(lines: list[LogLine], own: frozenset[str] | None) -> list[LogLine]:
     """The lines that may be seen: of own accounts, and of nobody where no other account was tried."""
     if own is None:
         return lines
-    names = {name for line in lines if (name := line.text("username"))}
+    names = {name for line in lines if (name := line.account)}
     shared = bool(names) and names <= own
-    return [line for line in lines if line.text("username") in own or (shared and not line.text("username"))]
+    return [line for line in lines if belongs(line, own) or (shared and not line.account)]
 
 
 def _matters(line: LogLine) -> bool:
@@ -197,7 +197,7 @@ def _facts(lines: Sequence[LogLine]) -> dict[str, Any]:
     for line in lines:
         text, sender = line.text, line.text("sender")
         named = {"address": line.address, "remote": text("remote_addr"), "local": text("local_addr")}
-        named |= {"client": text("client"), "protocol": text("protocol")}
+        named |= {"client": text("client"), "protocol": line.protocol}
         if sender == "login":
             named |= {"user": text("username"), "cipher": text("cipher"), "method": text("method")}
             named["plain"] = "" if line.fields.get("encrypted") else "in the clear"
