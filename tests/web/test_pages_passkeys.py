@@ -19,6 +19,7 @@ from tests.support.ports import free_port
 from tests.support.web_world import ADMIN, PASSWORD, WebWorld, web_world
 
 from tidegate.events.kinds import Administered, LoggedIn, LoginFailed
+from tidegate.identity import throttle
 from tidegate.policy.passkeys import passkeys_of
 
 
@@ -135,6 +136,62 @@ async def test_a_passkey_signs_in_by_itself_only_where_its_owner_allows_it(
     await out.post("/logout")
     shown = await sign_in_alone(out, device)
     assert (shown.status, "The passkey was not accepted." in shown.text) == (401, True)
+
+
+async def offered(page: Browser, device: Device, **more: str) -> Shown:
+    """Sign in by a passkey that the browser offered."""
+    asked = await options_of(await page.post("/login/passkey/offer/begin"))
+    return await page.post("/login/passkey/offer", credential=device.get(asked), **more)
+
+
+async def test_a_passkey_that_is_offered_signs_in_and_an_offer_is_no_attempt(
+    world: WebWorld, out: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = await with_passkey(world, out, alone=True)
+    await out.post("/logout")
+    monkeypatch.setattr(throttle, "OFFERS", 20)
+    for _ in range(15):  # people who open the sign-in page, and more than may try
+        assert (await out.post("/login/passkey/offer/begin")).status == 200
+    entered = await offered(out, device, next=f"{BASE}/users")
+    assert (entered.status, entered.location) == (303, f"{BASE}/users")
+    await out.get("/me")
+    await out.post("/logout")
+    # What was asked for by the button is no answer to an offer, and the other way round.
+    asked = await options_of(await out.post("/login/passkey/begin"))
+    late = await out.post("/login/passkey/offer", credential=device.get(asked))
+    assert (late.status, "took longer" in late.text) == (401, True)
+    asked = await options_of(await out.post("/login/passkey/offer/begin"))
+    wrong = await out.post("/login/passkey", credential=device.get(asked))
+    assert (wrong.status, "was not accepted" in wrong.text) == (401, True)
+    for _ in range(4):
+        shown = await out.post("/login/passkey/offer/begin")
+    assert (shown.status, shown.answer.content) == (204, b"")  # too many of one address: nothing is offered
+
+
+async def test_answers_to_offers_are_attempts(world: WebWorld, out: Browser) -> None:
+    device = await with_passkey(world, out, alone=True)
+    await out.post("/logout")
+    stranger = Device(local(world))
+    stranger.handle = device.handle
+    statuses = []
+    for _ in range(11):
+        begun = await out.post("/login/passkey/offer/begin")
+        if begun.status == 204:  # who may not try is not asked
+            break
+        answer = stranger.get(await options_of(begun))
+        statuses.append((await out.post("/login/passkey/offer", credential=answer)).status)
+    assert statuses == [401] * 10
+    assert (await out.post("/login", name=ADMIN, password=PASSWORD)).status == 429
+
+
+async def test_passkeys_are_offered_only_where_browsers_have_them(world: WebWorld, out: Browser) -> None:
+    form = (await out.get("/login")).first("form", data_passkey="get")
+    assert form.attributes["data-offer"] == f"{BASE}/login/passkey/offer"
+    async with world.anonymous() as client:  # by an IP address
+        page = Browser(client)
+        form = (await page.get("/login")).first("form", data_passkey="get")
+        assert "data-offer" not in form.attributes
+        assert (await page.post("/login/passkey/offer/begin")).status == 204
 
 
 async def test_a_challenge_is_good_once_and_for_its_session_alone(world: WebWorld, out: Browser) -> None:

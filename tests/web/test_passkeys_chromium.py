@@ -29,6 +29,14 @@ DEVICE: Final = {
 }
 
 
+COUNTED: Final = """
+window.asked = 0;
+const get = navigator.credentials?.get.bind(navigator.credentials);
+if (get) navigator.credentials.get = (options) => { window.asked += 1; return get(options); };
+"""
+"""Counts what a page asks of authenticators."""
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium() -> AsyncIterator[Browser]:
     path = program("chromium") or absent("chromium")
@@ -48,6 +56,7 @@ async def opened(
     page = await context.new_page()
     page.set_default_timeout(15_000)
     page.on("pageerror", lambda error: complaints.append(str(error)))
+    await page.add_init_script(COUNTED)
     try:
         yield page, complaints
         assert complaints == []
@@ -81,6 +90,13 @@ async def sign_out(page: Page) -> None:
     await page.wait_for_selector("h1:has-text('Sign in to')")
 
 
+async def touched(devtools: CDPSession, device: str, enabled: bool) -> None:
+    """Have somebody touch the authenticator as soon as it is asked, or not. Chromium then also takes a passkey that
+    it may offer, as if a person had chosen it; an offer that waits already is left to wait."""
+    words = {"authenticatorId": device, "enabled": enabled}
+    await devtools.send("WebAuthn.setAutomaticPresenceSimulation", words)
+
+
 async def test_a_passkey_is_added_and_signs_in_both_ways(chromium: Browser, tmp_path: Path) -> None:
     async with web_world(tmp_path) as world, opened(chromium, world) as (page, _):
         devtools, device = await plugged_in(page)
@@ -106,15 +122,22 @@ async def test_a_passkey_is_added_and_signs_in_both_ways(chromium: Browser, tmp_
         await page.keyboard.press("Enter")
         await page.wait_for_selector(".toast:has-text('Your passkeys sign in by themselves.')")
 
+        await touched(devtools, device, False)
         await sign_out(page)
         await give_password(page)
         await page.wait_for_selector("h1:has-text('Passkey')")
+        await touched(devtools, device, True)
         await page.get_by_role("button", name="Use the passkey").focus()
         await page.keyboard.press("Enter")
         await page.wait_for_selector("[data-verdict]")
 
+        await touched(devtools, device, False)
         await sign_out(page)
-        await page.goto(f"{BASE}/login?next={BASE}/users")
+        async with page.expect_response("**/login/passkey/offer/begin") as offer:
+            await page.goto(f"{BASE}/login?next={BASE}/users")
+        assert (await offer.value).status == 200
+        await page.wait_for_function("() => window.asked === 1")
+        await touched(devtools, device, True)
         await page.get_by_role("button", name="Sign in with a passkey").focus()
         await page.keyboard.press("Space")
         await page.wait_for_url(lambda url: url.endswith(f"{BASE}/users") and "login" not in url)
@@ -125,11 +148,46 @@ async def test_a_passkey_is_added_and_signs_in_both_ways(chromium: Browser, tmp_
         held = passkeys_of((await world.app.provider.admin(ADMIN)).filters)  # type: ignore[union-attr]
         assert [one.sign_count for one in held.keys] == counts
 
+        # Who looks at the page is offered the passkey, and who takes it is in.
+        async with page.expect_request(lambda one: one.url.endswith("/login/passkey/offer")):
+            await page.click("[aria-label='Sign out']")
+        await page.wait_for_selector("[data-verdict]")
+        counts = [one["signCount"] for one in await credentials(devtools, device)]
+        held = passkeys_of((await world.app.provider.admin(ADMIN)).filters)  # type: ignore[union-attr]
+        assert [one.sign_count for one in held.keys] == counts
+
         # Somebody whom the authenticator does not know gets no signature out of it.
-        await sign_out(page)
         await devtools.send("WebAuthn.setUserVerified", {"authenticatorId": device, "isUserVerified": False})
+        await sign_out(page)
         await page.get_by_role("button", name="Sign in with a passkey").click()
         await page.wait_for_selector("[data-passkey-error]:has-text('it took too long, or was cancelled')")
+
+
+@pytest.mark.parametrize(
+    "lack", ["a browser that offers none", "a server that is asked too often", "a passkey"]
+)
+async def test_where_nothing_is_offered_the_page_works_as_ever(
+    chromium: Browser, tmp_path: Path, lack: str
+) -> None:
+    async with web_world(tmp_path) as world, opened(chromium, world) as (page, complaints):
+        errors: list[str] = []
+        page.on("console", lambda one: errors.append(one.text) if one.type == "error" else None)
+        asked: list[str] = []
+        page.on("request", lambda one: asked.append(one.url) if "/offer" in one.url else None)
+        await plugged_in(page)
+        if lack == "a browser that offers none":
+            await page.add_init_script("delete PublicKeyCredential.isConditionalMediationAvailable")
+        elif lack == "a server that is asked too often":
+            await page.route("**/login/passkey/offer/begin", lambda route: route.fulfill(status=204))
+        await page.goto(f"{BASE}/login")
+        name = page.locator("[name=name]")
+        assert await name.get_attribute("autocomplete") == "username webauthn"
+        await page.click("text=Sign in with a passkey")  # there is none, and the button alone says so
+        await page.wait_for_selector("[data-passkey-error]:has-text('Nothing was done')")
+        await give_password(page)
+        await page.wait_for_selector("[data-verdict]")
+        assert bool(asked) == (lack != "a browser that offers none")
+        assert (errors, complaints) == ([], [])
 
 
 async def test_pages_by_an_ip_address_and_without_scripts_say_why(chromium: Browser, tmp_path: Path) -> None:

@@ -69,6 +69,10 @@ class PasskeyLogin:
         if wait:
             raise Throttled(wait, username="")
 
+    def offer(self, ip: str) -> bool:
+        """True if an address may have a challenge that nobody asked for: no attempt, its answer is one."""
+        return self._throttle.offer(ip, self._monotonic())
+
     async def instead(self, ip: str, party: RelyingParty, challenge: bytes, answer: str) -> Admin:
         """The administrator whom a passkey signs in by itself, after `admit`.
 

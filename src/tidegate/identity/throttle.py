@@ -74,6 +74,11 @@ CODES_SECONDS: Final = 900.0
 """An empty allowance of `CODES` is whole again after this long, evenly: 480 tries a day."""
 
 
+OFFERS: Final = 60
+"""Challenges in a burst that one address gets for passkeys that browsers offer by themselves, one for each
+look at the sign-in page. They are no attempts, since nobody may ever answer them; an answer is one."""
+
+
 class _Levels:
     """Buckets that leak; the longest untouched is forgotten first."""
 
@@ -130,6 +135,7 @@ class LoginThrottle:
         self._attempted = _Levels(self._limits.recovery_seconds, max_tracked)
         self._wrong = _Levels(self._guesses.recovery_seconds, max_tracked)
         self._codes = _Levels(CODES_SECONDS, max_tracked)
+        self._offers = _Levels(self._limits.recovery_seconds, max_tracked)
 
     def __len__(self) -> int:
         return len(self._attempted)
@@ -190,6 +196,14 @@ class LoginThrottle:
         """Give back the attempt that `admit` took."""
         for key, limit in self._keys(name, ip):
             self._attempted.add(key, limit, -1, now)
+
+    def offer(self, ip: str, now: float) -> bool:
+        """Take one of `OFFERS`; False if they are used up, or if no attempt from the address would go on."""
+        key, limit = ("address", self.sources.of(ip)), self._limits.per_address
+        if self._attempted.wait(key, limit, now) > 0 or self._offers.wait(key, OFFERS, now) > 0:
+            return False
+        self._offers.add(key, OFFERS, 1, now)
+        return True
 
     def _keys(self, name: str, ip: str) -> tuple[tuple[tuple[str, str], int], ...]:
         return (

@@ -24,6 +24,8 @@ AFTER: Final = "passkey-code"
 """Purpose of a challenge: a passkey follows a password."""
 INSTEAD: Final = "passkey"
 """Purpose of a challenge: a passkey signs in by itself."""
+OFFERED: Final = "passkey-offer"
+"""Purpose of a challenge: a passkey that the browser offers by itself signs in."""
 CHALLENGE_BYTES: Final = 32
 CHALLENGE_SECONDS: Final = 300
 """Seconds in which a challenge has to be answered."""
@@ -76,7 +78,7 @@ async def issue(store: BrowserSessionStore, purpose: str, owner: str, *, usernam
 
     Args:
         store: where it waits, for all servers of a data provider.
-        purpose: `NEW`, `AFTER` or `INSTEAD`.
+        purpose: `NEW`, `AFTER`, `INSTEAD` or `OFFERED`.
         owner: id of the session that it is bound to.
         username: the administrator, or who else it counts for.
         ip: address of the client.

@@ -23,10 +23,10 @@
       clientDataJSON: text(answer.clientDataJSON), attestationObject: text(answer.attestationObject), transports: answer.getTransports?.() || [],
     } };
   };
-  const get = async (options) => {
+  const get = async (options, more = {}) => {
     const publicKey = { ...options, challenge: bytes(options.challenge) };
     if (options.allowCredentials) publicKey.allowCredentials = raw(options.allowCredentials);
-    const made = await navigator.credentials.get({ publicKey });
+    const made = await navigator.credentials.get({ publicKey, ...more });
     const answer = made.response;
     return { id: made.id, rawId: text(made.rawId), type: made.type, response: {
       clientDataJSON: text(answer.clientDataJSON), authenticatorData: text(answer.authenticatorData), signature: text(answer.signature),
@@ -40,9 +40,40 @@
     NotSupportedError: "The authenticator has none of the algorithms that are needed.",
   };
 
+  // Passkeys among what the browser offers beside the field of the name. A challenge holds five minutes, and the
+  // last one alone, whichever tab asked for it: a new one is asked for in time, and when the page comes into view.
+  const RENEW_MS = 4 * 60 * 1000, RENEWALS = 30;
+  const offering = (form) => {
+    let pending = null, left = RENEWALS;
+    const stop = () => { pending?.abort(); pending = null; };
+    const begin = async () => {
+      stop();
+      if (document.visibilityState !== "visible" || left-- <= 0) return;
+      const mine = pending = new AbortController(), timer = setTimeout(begin, RENEW_MS), { signal } = mine;
+      try {
+        if (!await window.PublicKeyCredential.isConditionalMediationAvailable()) return;
+        const asked = await fetch(`${form.dataset.offer}/begin`, { method: "POST", body: new URLSearchParams(), signal });
+        if (asked.status !== 200) return;
+        const answer = await get(await asked.json(), { mediation: "conditional", signal });
+        form.elements.credential.value = JSON.stringify(answer);
+        form.action = form.dataset.offer;
+        form.submit();
+      } catch {
+        // Nothing is offered then; name, password and the button work as ever.
+      } finally {
+        clearTimeout(timer);
+      }
+    };
+    document.addEventListener("visibilitychange", () => { left = RENEWALS; begin(); });
+    begin();
+    return { begin, stop };
+  };
+
   document.querySelectorAll("form[data-passkey]").forEach((form) => {
     const line = form.querySelector("[data-passkey-error]"), acts = form.querySelector("[data-passkey-acts]"), button = acts.querySelector("button");
     const tell = (message) => { line.textContent = message; line.hidden = !message; };
+    const able = form.dataset.offer && !obstacle(form.dataset.rp) && window.PublicKeyCredential.isConditionalMediationAvailable;
+    const offer = able ? offering(form) : null;
     acts.hidden = false;
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
@@ -50,6 +81,7 @@
       tell(problem);
       if (problem) return;
       button.disabled = true;
+      offer?.stop(); // a browser asks for one at a time
       try {
         const asked = await fetch(form.dataset.begin, { method: "POST", body: new URLSearchParams(new FormData(form)) });
         const options = await asked.json().catch(() => ({ error: "The session has ended. Load the page again." }));
@@ -59,6 +91,7 @@
         if (password) password.value = "";
         form.submit();
       } catch (error) {
+        offer?.begin();
         tell(told[error.name] || `That did not work: ${error.message}`);
       } finally {
         button.disabled = false;

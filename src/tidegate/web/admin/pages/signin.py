@@ -16,7 +16,7 @@ from tidegate.identity.admins import Throttled
 from tidegate.identity.setup_code import fits
 from tidegate.model import Admin, Origin
 from tidegate.policy.second_factor import has_passkeys, totp_of
-from tidegate.web.admin import sessions
+from tidegate.web.admin import passkey_site, sessions
 from tidegate.web.admin.registry import Page
 from tidegate.web.admin.rendering import url
 from tidegate.web.admin.visit import HEADERS, Visit, own_path
@@ -157,7 +157,14 @@ async def set_up(visit: Visit) -> Response:
 
 def login_page(visit: Visit, error: str, *, name: str = "", status: int = 200) -> Response:
     """The form for name and password, with the way in by passkey where browsers have any."""
-    context = {"name": name, "error": error, "next": _wanted(visit), "rp_id": _domain(visit)}
+    keys = visit.services.loaded.settings.mfa.passkeys
+    context = {
+        "name": name,
+        "error": error,
+        "next": _wanted(visit),
+        "rp_id": keys.domain,
+        "offers": not passkey_site.obstacle(visit.request, keys),
+    }
     return visit.html("login.html", context, status=status)
 
 
