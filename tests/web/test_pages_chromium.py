@@ -248,6 +248,16 @@ async def test_keys_theme_and_palette(desk: Desk) -> None:
         await page.wait_for_selector("[role=option]:has-text('Dashboard')")
         await page.keyboard.press("Enter")
         await page.wait_for_selector("[data-verdict]")
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("@some")
+        await page.wait_for_selector("[role=option][aria-selected=true]:has-text('somebody')")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("h1:has-text('somebody')")
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("add a role")
+        await page.wait_for_selector("[role=option][aria-selected=true]:has-text('Add a role')")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/new-role")
 
 
 async def test_search_finds_while_one_types_and_the_form_says_what_is_wrong(desk: Desk) -> None:
@@ -274,6 +284,30 @@ async def test_search_finds_while_one_types_and_the_form_says_what_is_wrong(desk
         await page.fill("[name=sftp_password]", "p")
         await page.click("[data-try]")
         await page.wait_for_selector("[data-tried].now")
+
+
+async def test_of_two_who_edit_one_account_the_second_is_told_and_nothing_is_lost(desk: Desk) -> None:
+    await add(desk, "cedar")
+    async with desk.page() as first, desk.page() as second:
+        for page in (first, second):
+            await page.goto(f"{BASE}/users/cedar")
+        await first.fill("[name=email]", "first@example.org")
+        await first.fill("[name=files]", "7")
+        await first.click(".savebar .go")
+        await first.wait_for_selector(".toast:has-text('cedar is saved')")
+        await second.fill("[name=email]", "second@example.org")
+        await second.fill("[name=description]", "typed by the second")
+        await second.click(".savebar .go")
+        await second.wait_for_selector("text=Somebody else has saved this account")
+        assert "first@example.org" in await second.inner_text("main")
+        assert await second.input_value("[name=description]") == "typed by the second"
+        await second.click(".savebar .go")
+        await second.wait_for_selector(".toast:has-text('cedar is saved')")
+    account = await desk.world.app.provider.user("cedar")
+    assert account is not None
+    assert (account.email, account.description, account.quota_files) == (
+        "second@example.org", "typed by the second", 7,
+    )  # fmt: skip
 
 
 PATHS: Final = [

@@ -16,6 +16,7 @@ from tests.support.web_world import WebWorld, web_world
 
 from tidegate.accounts.keys import fingerprint
 from tidegate.model import Account, StorageConfig
+from tidegate.web.admin.registry import all_pages
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 
@@ -445,6 +446,49 @@ def _multiply(path: Path, number: int) -> None:
         )
         database.execute("DELETE FROM users WHERE username = 'pattern'")
     database.close()
+
+
+async def test_the_palette_finds_users_pages_and_actions(world: WebWorld, inside: Browser) -> None:
+    for name in ("mara", "maria", "<b>eve"):
+        await world.client.post("/api/v2/users", json=world.user(name))
+
+    async def found(page: Browser, wish: str) -> dict[str, dict[str, str]]:
+        answer = (await page.client.get(f"{BASE}/find", params={"q": wish})).json()
+        return {group["title"]: {row["text"]: row["href"] for row in group["rows"]} for group in answer}
+
+    assert (await found(inside, "mar"))["Users"].keys() == {"mara", "maria"}
+    one = await found(inside, "Mara")
+    assert one["About mara"] == {
+        "Log": f"{BASE}/logs?user=mara",
+        "Connections": f"{BASE}/connections?q=mara",
+        "Why is something refused?": f"{BASE}/explain?user=mara",
+    }
+    assert "About <b>eve" in await found(inside, "b>e")  # a script writes it as text
+    assert (await found(inside, "add a"))["Actions"]["Add a group"] == f"{BASE}/new-group"
+    assert await found(inside, "@mara") == {"Users": {"mara": f"{BASE}/users/mara"}}
+    assert set(await found(inside, "/us")) == {"Pages"}
+    assert set(await found(inside, ">add")) == {"Actions"}
+    assert set(await found(inside, "")) == {"Pages"}
+    await world.add_admin("limited", "view_users")
+    async with browser(world).client as client:
+        limited = Browser(client)
+        await limited.sign_in("limited")
+        assert set((await found(limited, ">"))["Actions"]) == {
+            "Ask why something is refused",
+            "Change your password, end sessions",
+            "Set up one-time codes",
+        }
+        assert set((await found(limited, "mara"))["About mara"]) == {"Why is something refused?"}
+
+
+def test_every_action_is_a_page_that_can_be_opened() -> None:
+    found = {page.action: page.path for page in all_pages() if page.action}
+    assert len(found) >= 13
+    assert not [path for path in found.values() if "{" in path]
+    assert not [page.path for page in all_pages() if page.action and page.show is None]
+    assert {path for path in (page.path for page in all_pages()) if path.startswith("/new-")} <= set(
+        found.values()
+    )
 
 
 async def test_an_administrator_of_a_role_knows_no_other_account(world: WebWorld) -> None:

@@ -105,7 +105,13 @@ class Records:
         """The pages of this kind."""
         return (
             Page(path=f"/{self.path}", show=self.list, needs=self.needs, nav=self.nav),
-            Page(path=f"/{self.new_path}", show=self.show_new, act=self.add, needs=self.needs),
+            Page(
+                path=f"/{self.new_path}",
+                show=self.show_new,
+                act=self.add,
+                needs=self.needs,
+                action=f"Add {'an' if self.noun[0].lower() in 'aeiou' else 'a'} {self.noun}",
+            ),
             Page(path=f"/{self.path}/{{name:path}}", show=self.show, act=self.save, needs=self.needs),
             Page(
                 path=f"/{self.path}/{{name:path}}/delete",

@@ -55,6 +55,7 @@ class Page:
         act: answers POST, after the form's token was checked; None if nothing can be done.
         needs: permission without which the path is refused; empty lets every administrator in.
         nav: entry of the navigation, if it has one.
+        action: what can be done there, for the command palette, such as "Add a user"; empty for nothing.
         open_to_all: nobody has to be signed in; `Visit.who` is None then.
         unsettled: also for administrators who have to change their password or set up codes first.
         streams: what `show` answers goes on, or a script asks for it again and again; asking for it does not
@@ -68,6 +69,7 @@ class Page:
     act: Handler | None = None
     needs: str = ""
     nav: Nav | None = None
+    action: str = ""
     open_to_all: bool = False
     unsettled: bool = False
     streams: bool = False

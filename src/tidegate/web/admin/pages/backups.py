@@ -157,6 +157,7 @@ PAGES: Final = (
         show=show,
         needs=EVERYTHING,
         nav=Nav(group="This server", label="Backup and restore", icon="archive", order=10, key="m"),
+        action="Download a backup, restore a dump",
     ),
     Page(path="/maintenance/progress", show=progress, needs=EVERYTHING, streams=True),
     Page(path="/maintenance/download", act=download, needs=EVERYTHING),

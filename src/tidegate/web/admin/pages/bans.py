@@ -196,6 +196,7 @@ PAGES: Final = (
         show=show,
         needs="view_defender",
         nav=Nav(group="Defence", label="Bans", icon="shield-ban", order=10, key="b"),
+        action="Ban an address, end a ban",
     ),
     Page(path="/bans/add", act=add, needs="manage_defender"),
     Page(path="/bans/end", act=unban, needs="manage_defender"),

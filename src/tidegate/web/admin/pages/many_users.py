@@ -190,7 +190,7 @@ async def sample(visit: Visit) -> Response:
 NEEDS: Final = "add_users"
 
 PAGES: Final = (
-    Page(path="/many-users", show=show, needs=NEEDS),
+    Page(path="/many-users", show=show, needs=NEEDS, action="Add many users from a table"),
     Page(path="/many-users/sample.csv", show=sample, needs=NEEDS),
     Page(path="/many-users/preview", act=preview, needs=NEEDS, takes_file=True),
     Page(path="/many-users/create", act=create, needs=NEEDS, takes_file=True),

@@ -203,10 +203,19 @@ async def again(visit: Visit, response: Response, *, done: str = "") -> Response
 
 
 PAGES: Final = (
-    Page(path="/me", show=show, act=save_profile, unsettled=True),
+    Page(
+        path="/me", show=show, act=save_profile, unsettled=True, action="Change your password, end sessions"
+    ),
     Page(path="/me/password", act=change_password, unsettled=True, of_records=True),
     Page(path="/me/sessions", act=end_session, unsettled=True),
     Page(path="/me/stay", act=stay, unsettled=True),
-    Page(path="/me/codes", show=show_codes, act=save_codes, unsettled=True, of_records=True),
+    Page(
+        path="/me/codes",
+        show=show_codes,
+        act=save_codes,
+        unsettled=True,
+        of_records=True,
+        action="Set up one-time codes",
+    ),
     Page(path="/me/codes/drop", act=drop_codes, unsettled=True, of_records=True),
 )

@@ -118,6 +118,7 @@ PAGES: Final = (
         act=start,
         needs=NEEDS,
         nav=Nav(group="This server", label="Quota scans", icon="scan-line", order=20),
+        action="Count the files of a user again",
     ),
     Page(path="/scans/cancel", act=cancel, needs=NEEDS),
     Page(path="/scans/rows", show=rows, needs=NEEDS, streams=True),

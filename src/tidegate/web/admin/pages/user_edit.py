@@ -298,7 +298,7 @@ def _tried(*, ok: bool, text: str) -> Response:
 
 
 PAGES: Final = (
-    Page(path="/new-user", show=show_new, act=add, needs="add_users"),
+    Page(path="/new-user", show=show_new, act=add, needs="add_users", action="Add a user"),
     Page(path="/users/{name:path}", show=show, act=save, needs="view_users"),
     Page(path="/check-user", act=check, needs="view_users"),
     Page(path="/try-storage", act=try_storage, needs="edit_users"),
