@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -18,8 +19,10 @@ from tests.support.certificates import certificate
 from tests.support.doors import services_of
 from tests.support.live_connections import Moving, connect
 from tests.support.ports import free_port
-from tests.support.web_world import ADMIN, WebWorld, web_world
+from tests.support.web_world import ADMIN, PASSWORD, WebWorld, web_world
 
+from tidegate.metrics import history
+from tidegate.metrics.history import History
 from tidegate.web.admin import live
 from tidegate.web.admin.pages import dashboard
 
@@ -92,6 +95,54 @@ async def test_two_thousand_transfers_are_counted_and_eight_are_shown(
     for _ in range(5):
         await inside.client.get(f"{BASE}/")
     assert (time.process_time() - started) / 5 < 0.1
+
+
+async def test_the_first_look_shows_what_was_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "EVERY_SECONDS", 0.02)
+    kept: list[History] = []
+    start = History.start
+
+    def started(self: History) -> None:
+        kept.append(self)
+        start(self)
+
+    monkeypatch.setattr(History, "start", started)
+    async with web_world(tmp_path) as world:
+        (made,) = kept  # with the server
+        moving = await enter(world, "mara", "/in/a.bin", 1000)
+        async with world.anonymous() as client:
+            assert (await client.get("/api/v2/token", auth=("mallory", "x"))).status_code == 401
+        async with asyncio.timeout(20):
+            while not any(point.bytes_in for point in made.points) or not made.points[-1].refusals:
+                moving.size += 1000
+                await asyncio.sleep(0.01)  # points come by a timer
+        async with browser(world).client as client:
+            page = await Browser(client).open("/login")
+            inside = Browser(client)
+            await inside.post("/login", name=ADMIN, password=PASSWORD)
+            page = await inside.get("/")
+    assert "mallory" in page.text
+    area = page.first("path", class_="in").attributes["d"]
+    heights = [float(one) for one in re.findall(r"[ML][\d.]+ ([\d.]+)", area)]
+    assert min(heights) < 50.0  # the bytes that came before anybody looked
+
+
+def test_curves_are_drawn_by_the_hour() -> None:
+    """Half an hour fills half of the width, at its right end."""
+    points = [history.Point(1_800 + 10 * index, 1.0, 0.0, 0, 0) for index in range(181)]
+
+    class Half:
+        points: Any = None
+
+    sampler: Any = Half()
+    sampler.points = points
+    line = dashboard._curves(sampler)["in"][0]
+    across = [float(one) for one in re.findall(r"[ML]([\d.]+) ", line)]
+    assert (across[0], across[-1]) == (300.0, 600.0)
+    sampler.points = points[:1]
+    assert dashboard._curves(sampler)["in"] == ("", "")
 
 
 async def test_a_refusal_appears_in_the_stream_and_in_its_part(world: WebWorld, inside: Browser) -> None:

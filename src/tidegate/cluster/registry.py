@@ -13,6 +13,7 @@ from tidegate.cluster.memory import MemoryLive
 from tidegate.contracts.cluster import Live
 from tidegate.errors import LoginRefused
 from tidegate.model import Account, Peer
+from tidegate.model.action import DIRECTIONS
 
 Used = tuple[Literal["user", "folder"], str]
 """An account or a folder, by its name."""
@@ -154,6 +155,17 @@ class Registry:
     def all(self) -> list[LiveConnection]:
         """Every live connection, oldest first; behind them `others`."""
         return [*self._live.values(), *(self.others() if self.others is not None else ())]
+
+    def in_flight(self) -> dict[str, tuple[int, int]]:
+        """Number and bytes so far of uploads (``in``) and downloads (``out``) that go on."""
+        found = {"in": [0, 0], "out": [0, 0]}
+        for connection in self.all():
+            for transfer in connection.transfers:
+                pair = found.get(DIRECTIONS.get(transfer.operation_type, ""))
+                if pair is not None:
+                    pair[0] += 1
+                    pair[1] += transfer.size
+        return {name: (number, size) for name, (number, size) in found.items()}
 
     def get(self, connection_id: str) -> LiveConnection | None:
         """One connection, None if it is gone."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from logging import WARNING
 from typing import Final
 
 from tidegate.events.kinds import (
@@ -153,6 +154,8 @@ class EventCounts:
                 self._refused("connection", event.rule, event, 1 + event.unreported)
             case Failed():
                 self.failed[self._reasons.of(event.rule)] += 1
+                if event.level >= WARNING and self.recent is not None:
+                    self.recent.failed(event)
             case Banned():
                 self.banned[self._reasons.of(event.reason)] += 1
             case QuotaWarning():

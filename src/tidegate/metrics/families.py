@@ -13,8 +13,10 @@ from prometheus_client.samples import Exemplar
 from tidegate.metrics.counts import EventCounts
 from tidegate.metrics.gauges import Gauges
 from tidegate.metrics.histogram import Example, Histogram
+from tidegate.metrics.history import MovedBytes
 from tidegate.metrics.known_names import known_series
 from tidegate.metrics.measures import Measures
+from tidegate.model.action import DIRECTIONS
 
 OURS: Final = "tidegate"
 THEIRS: Final = "sftpgo"
@@ -22,7 +24,6 @@ THEIRS: Final = "sftpgo"
 _MAX_ID: Final = 64
 """Characters of a connection's id; OpenMetrics allows 128 for all labels of an exemplar."""
 _CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
-_DIRECTIONS: Final = {"upload": "in", "download": "out"}
 
 
 class Families:
@@ -36,7 +37,7 @@ class Families:
     def __init__(self, measures: Measures, *, sftpgo: bool = False) -> None:
         self._measures = measures
         self.sftpgo = sftpgo
-        self._moved = {"in": 0.0, "out": 0.0}
+        self._moved = MovedBytes(measures.events)
         self._refused: Counter[tuple[str, str]] = Counter()
 
     def collect(self, gauges: Gauges) -> list[Metric]:
@@ -64,7 +65,7 @@ class Families:
     def _transfers(self, events: EventCounts, gauges: Gauges) -> Iterator[Metric]:
         names = "direction", "status", "storage", "protocol"
         rows = [
-            (dict(zip(names, (_DIRECTIONS[key[0]], *key[1:]), strict=True)), count)
+            (dict(zip(names, (DIRECTIONS[key[0]], *key[1:]), strict=True)), count)
             for key, count in events.transfers.items()
         ]
         yield _counter(
@@ -80,7 +81,10 @@ class Families:
         yield _counter(
             "tidegate_moved_bytes_total",
             "Bytes moved, those of transfers in flight included.",
-            [({"direction": name}, value, None) for name, value in self._all_moved(events, gauges).items()],
+            [
+                ({"direction": name}, value, None)
+                for name, value in self._moved.totals(gauges.in_flight).items()
+            ],
         )
         yield _histograms(
             "tidegate_first_byte_seconds",
@@ -113,14 +117,6 @@ class Families:
                 for key, number in self._refused.items()
             ],
         )
-
-    def _all_moved(self, events: EventCounts, gauges: Gauges) -> Mapping[str, float]:
-        """Bytes by direction; never less than before, though ends are told after transfers have gone."""
-        now = {name: float(gauges.in_flight.get(name, (0, 0))[1]) for name in self._moved}
-        for key, count in events.transfers.items():
-            now[_DIRECTIONS[key[0]]] += count.size
-        self._moved = {name: max(self._moved[name], value) for name, value in now.items()}
-        return self._moved
 
 
 def _logins(events: EventCounts) -> Iterator[Metric]:

@@ -9,6 +9,7 @@ from typing import Final
 
 from tidegate.metrics.counts import EventCounts
 from tidegate.metrics.histogram import LAG_SECONDS, Histogram
+from tidegate.metrics.history import Flying, History
 from tidegate.metrics.recent import Recent
 from tidegate.metrics.timings import Timings
 
@@ -32,6 +33,7 @@ class Measures:
     def __init__(self, add_sink: Callable[[EventCounts], Awaitable[None]]) -> None:
         self._add_sink = add_sink
         self._adding: asyncio.Task[None] | None = None
+        self._history: History | None = None
         self.events: Final = EventCounts()
         self.storage: Final = Timings()
         self.hooks: Final = Timings()
@@ -44,12 +46,23 @@ class Measures:
         await self._adding
         return self.events
 
-    async def remember(self) -> Recent:
-        """Keep the last minute from now on, for those who look."""
-        if self.events.recent is None:
+    async def remember(self, flying: Flying) -> History:
+        """Keep the last minute and the last hour from now on, unless that is done already.
+
+        Args:
+            flying: gives what is in flight.
+        """
+        if self._history is None:
             self.events.recent = Recent()
+            self._history = History(self.events, self.events.recent, flying)
+            self._history.start()
         await self.count()
-        return self.events.recent
+        return self._history
+
+    async def close(self) -> None:
+        """Stop what `remember` began."""
+        if self._history is not None:
+            await self._history.close()
 
     async def watch_loop(self) -> None:
         """Measure the delay of the event loop until cancelled."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last minute and the last refusals, for the pages."""
+"""The last minute, the last refusals and the last troubles of storage, for the pages."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.events.kinds import ConnectionRefused, LoginFailed, Refused, Transferred
-from tidegate.model.action import Action
+from tidegate.events.kinds import ConnectionRefused, Failed, LoginFailed, Refused, Transferred
+from tidegate.model.action import DIRECTIONS
 
 MAX_REFUSALS: Final = 50
-"""Refusals that are remembered."""
+"""Refusals that are remembered, and as many troubles."""
 WINDOW_SECONDS: Final = 60
 """Seconds of ``a minute``."""
 MAX_FINISHED: Final = 4_000
@@ -25,18 +25,19 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Something that was refused.
+    """Something that was refused, or that storage could not do.
 
     Attributes:
         at: Unix milliseconds.
         username: of the account; empty if unknown.
         what: the act in words.
         path: that it was about; empty for none.
-        rule: that decided.
+        rule: that decided; of a trouble ``storage`` and the system's word for it.
         ip: of the client.
         protocol: of the door.
         connection_id: empty for none.
         intent: word that `explain --op` takes; ``login`` for logins.
+        trouble: no rule refused it.
     """
 
     at: int
@@ -48,6 +49,7 @@ class Refusal:
     protocol: str
     connection_id: str
     intent: str
+    trouble: bool = False
 
 
 class Minute:
@@ -89,19 +91,22 @@ class Recent:
         logins: of the last minute by method.
         refusals: of the last minute, ``login`` and ``policy``.
         last: the last refusals, the newest last.
+        troubles: the last failures of storage that an operator has to know, likewise; apart, so that a flood
+            of refusals does not push them out.
     """
 
     def __init__(self) -> None:
         self.logins = Minute()
         self.refusals = Minute()
         self.last: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
-        self._finished: dict[Key, tuple[str, int]] = {}
+        self.troubles: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
+        self._finished: dict[Key, tuple[str, int]] | None = None
 
     def finished(self, event: Transferred) -> None:
         """A transfer ended."""
-        if len(self._finished) < MAX_FINISHED:
+        if self._finished is not None and len(self._finished) < MAX_FINISHED:
             key = event.origin.connection_id, event.virtual_path
-            direction = "in" if event.action is Action.UPLOAD else "out"
+            direction = DIRECTIONS[event.action]
             before = self._finished.get(key, (direction, 0))[1]
             self._finished[key] = direction, before + event.size
 
@@ -111,33 +116,50 @@ class Recent:
             case LoginFailed():
                 self.refusals.add("login")
                 what, rule = f"log in by {event.login_type or 'nothing'}", event.rule or event.reason
-                self._remember(event, what, "", rule, "login")
+                self.last.append(_refusal(event, what, "", rule, "login"))
             case Refused():
                 self.refusals.add("policy")
-                self._remember(event, event.intent, event.virtual_path, event.rule, event.intent)
+                self.last.append(_refusal(event, event.intent, event.virtual_path, event.rule, event.intent))
             case ConnectionRefused():
                 self.refusals.add("login")
-                self._remember(event, "connect", "", event.rule, "")
+                self.last.append(_refusal(event, "connect", "", event.rule, ""))
+
+    def failed(self, event: Failed) -> None:
+        """Storage could not do something."""
+        rule = f"{event.rule} {event.errno}".strip()
+        self.troubles.append(
+            _refusal(event, event.intent, event.virtual_path, rule, event.intent, trouble=True)
+        )
+
+    def newest(self) -> list[Refusal]:
+        """Refusals and troubles, the newest first."""
+        return sorted((*self.last, *self.troubles), key=lambda one: one.at)[::-1]
 
     def take_finished(self) -> dict[Key, tuple[str, int]]:
-        """Direction and size of transfers that have ended since the last call."""
+        """Direction and size of transfers that have ended since the last call; from the first call on."""
         taken, self._finished = self._finished, {}
-        return taken
+        return taken or {}
 
-    def _remember(
-        self, event: LoginFailed | Refused | ConnectionRefused, what: str, path: str, rule: str, intent: str
-    ) -> None:
-        origin = event.origin
-        self.last.append(
-            Refusal(
-                at=int(event.at * 1000),
-                username=origin.username,
-                what=what,
-                path=path,
-                rule=rule,
-                ip=origin.ip,
-                protocol=origin.protocol,
-                connection_id=origin.connection_id,
-                intent=intent,
-            )
-        )
+
+def _refusal(
+    event: LoginFailed | Refused | ConnectionRefused | Failed,
+    what: str,
+    path: str,
+    rule: str,
+    intent: str,
+    *,
+    trouble: bool = False,
+) -> Refusal:
+    origin = event.origin
+    return Refusal(
+        at=int(event.at * 1000),
+        username=origin.username,
+        what=what,
+        path=path,
+        rule=rule,
+        ip=origin.ip,
+        protocol=origin.protocol,
+        connection_id=origin.connection_id,
+        intent=intent,
+        trouble=trouble,
+    )

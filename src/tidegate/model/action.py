@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 
 class Action(enum.StrEnum):
@@ -26,3 +27,7 @@ class Action(enum.StrEnum):
     COPY = "copy"
     SSH_COMMAND = "ssh_command"
     """a command of an SSH channel ran"""
+
+
+DIRECTIONS: Final = {"upload": "in", "download": "out"}
+"""The direction, as the server sees it, in which transfers move bytes."""

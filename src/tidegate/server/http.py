@@ -51,6 +51,9 @@ async def create(composition: Composition, loaded: Loaded) -> InstalledDoor:
     """
     rest = RestApi(composition)
     application = site.Site(await rest.open(loaded), rest.pages, rest.old_api)
+    if any(one.port and one.enable_web_admin for one in loaded.settings.httpd.bindings):
+        # The hour of the dashboard begins with the server, not with who looks.
+        await composition.measures().remember(composition.registry.in_flight)
     door = HttpDoor(
         "http", "httpd", application, bindings(loaded), composition.ledger, ending=application.end_streams
     )
@@ -126,7 +129,7 @@ class RestApi:
             loaded = services().loaded
             return loaded.settings.data_provider.users_base_dir or str(loaded.config_dir)
 
-        sampler = Sampler(services, root.measures().remember, directory)
+        sampler = Sampler(services, lambda: root.measures().remember(root.registry.in_flight), directory)
         return Pages(services, sampler, root.doors.setup_code, lambda: self._look or standard())
 
     def old_api(self) -> OldApi:

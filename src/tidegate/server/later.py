@@ -101,6 +101,8 @@ class LaterParts:
 
     def close(self, stack: contextlib.AsyncExitStack) -> None:
         """Have what was made released when the stack is."""
+        if self._measures is not None:
+            stack.push_async_callback(self._measures.close)
         if self._monitor is not None:
             stack.push_async_callback(self._monitor.stop)
         if self._moves is not None:

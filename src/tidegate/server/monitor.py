@@ -30,8 +30,6 @@ FAULT_SECONDS: Final = 5.0
 START_SECONDS: Final = 1.0
 """Seconds before the first."""
 
-DIRECTIONS: Final = {"upload": "in", "download": "out"}
-
 
 class Monitor:
     """The state and counts of one server, for monitoring. Life: constructed (pure), `start`, used, `stop`.
@@ -96,14 +94,8 @@ class Monitor:
         """The state of the server now."""
         root = self._composition
         sessions = Counter(dict.fromkeys((one.value for one in Protocol), 0))  # 0 is a value, a gap is none
-        flight = {"in": [0, 0], "out": [0, 0]}
         for connection in root.registry.all():
             sessions[connection.peer.protocol.value] += 1
-            for transfer in connection.transfers:
-                pair = flight.get(DIRECTIONS.get(transfer.operation_type, ""))
-                if pair is not None:
-                    pair[0] += 1
-                    pair[1] += transfer.size
         return Gauges(
             version=__version__,
             provider=not await self.health.problem(),
@@ -112,7 +104,7 @@ class Monitor:
                 for door in root.doors.status()
             ),
             sessions=sessions,
-            in_flight={name: (number, size) for name, (number, size) in flight.items()},
+            in_flight=root.registry.in_flight(),
             queues={
                 "events": root.bus.waiting,
                 "outbox": root.bus.outbox.waiting if root.bus.outbox is not None else 0,

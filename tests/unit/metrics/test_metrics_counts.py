@@ -231,10 +231,11 @@ async def test_events_are_counted_once_whoever_asks_for_it() -> None:
         added.append(sink)
 
     measures = Measures(add)
-    recent = await measures.remember()
+    history = await measures.remember(dict)
 
     assert await measures.count() is measures.events
-    assert await measures.remember() is recent
+    assert await measures.remember(dict) is history
     assert added == [measures.events]
     measures.events.handle_nowait(kinds.LoggedIn(origin=ORIGIN, method="password"))
-    assert recent.logins.counts() == {"password": 1}
+    assert history.recent.logins.counts() == {"password": 1}
+    await measures.close()

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import pytest
 
 from tidegate.accounts import typed_values as amounts
 from tidegate.cluster.registry import LiveConnection
-from tidegate.events.kinds import ConnectionRefused, LoggedIn, LoginFailed, Refused, Transferred
+from tidegate.events.kinds import ConnectionRefused, Failed, LoggedIn, LoginFailed, Refused, Transferred
 from tidegate.metrics.counts import EventCounts
 from tidegate.metrics.recent import WINDOW_SECONDS, Minute, Recent
 from tidegate.model import Origin, Peer, Protocol
@@ -105,6 +106,8 @@ def test_events_are_counted_and_refusals_remembered() -> None:
         Origin(connection_id="c", username="mara", ip="192.0.2.1", protocol="SFTP"),
     )
     events.recent = counts = Recent()
+    events.handle_nowait(Transferred(origin, 0.0, Action.UPLOAD, virtual_path="/f", size=9))
+    assert counts.take_finished() == {}  # nobody had looked when it ended
     events.handle_nowait(LoggedIn(origin=origin, method="publickey"))
     events.handle_nowait(LoginFailed(origin=origin, login_type="password", reason="bad_credential"))
     events.handle_nowait(LoginFailed(origin=origin, login_type="no_auth_tried", reason="x"))
@@ -114,6 +117,16 @@ def test_events_are_counted_and_refusals_remembered() -> None:
     events.handle_nowait(ConnectionRefused(origin=origin, rule="max_connections"))
     events.handle_nowait(Transferred(origin, 0.0, Action.UPLOAD, virtual_path="/f", size=7))
     events.handle_nowait(Transferred(origin, 0.0, Action.UPLOAD, virtual_path="/f", size=5))
+    for level in (logging.INFO, logging.WARNING):
+        events.handle_nowait(
+            Failed(
+                origin=origin, intent="upload", virtual_path="/g", rule="storage", errno="ENOSPC", level=level
+            )
+        )
+    assert [(one.what, one.rule, one.path, one.trouble) for one in counts.troubles] == [
+        ("upload", "storage ENOSPC", "/g", True)
+    ]
+    assert counts.newest()[0].what == "upload"
     assert counts.logins.counts() == {"publickey": 1}
     assert counts.refusals.counts() == {"login": 2, "policy": 1}
     assert [(one.what, one.rule, one.path) for one in counts.last] == [

@@ -11,8 +11,9 @@ from typing import Final
 
 from tidegate.cluster.registry import LiveConnection
 from tidegate.model import Protocol
+from tidegate.model.action import DIRECTIONS
 from tidegate.model.geography import Locate
-from tidegate.web.admin.transfers import DIRECTIONS, TransferRow
+from tidegate.web.admin.transfers import TransferRow
 from tidegate.web.figures import size, span
 
 ROWS: Final = 50

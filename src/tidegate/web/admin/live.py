@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of the server for its pages: sampled once for everybody who looks, not once for each browser.
 
-Nothing is sampled before the first page is asked for. From then on what becomes a curve is sampled every
-`SLOW_SECONDS`, and every second while somebody watches the stream.
+Nothing is sampled before the first page is asked for; from then on every `SLOW_SECONDS`, and every second
+while somebody watches the stream. The curves are kept from the start of the server on (`metrics.history`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 
 from tidegate.cluster.registry import LiveConnection
 from tidegate.errors import TidegateError
+from tidegate.metrics.history import History, Point
 from tidegate.metrics.recent import Recent
 from tidegate.model import Account
 from tidegate.model.door import DoorStatus
@@ -33,8 +34,6 @@ from tidegate.web.figures import size
 
 FAST_SECONDS: Final = 1.0
 SLOW_SECONDS: Final = 10.0
-POINTS: Final = 360
-"""Points of the curves: an hour at `SLOW_SECONDS`."""
 PROVIDER_SECONDS: Final = 30.0
 """The data provider is asked for accounts near a quota and for deliveries at most this often."""
 MAX_STREAMS: Final = 200
@@ -140,7 +139,7 @@ class Sampler:
 
     Args:
         services: of this server, as of the moment.
-        remember: keeps the last minute of events from now on.
+        history: gives the last minute and hour.
         directory: whose disk is looked at.
         monotonic: seconds.
     """
@@ -148,21 +147,20 @@ class Sampler:
     def __init__(
         self,
         services: Callable[[], Services],
-        remember: Callable[[], Awaitable[Recent]],
+        history: Callable[[], Awaitable[History]],
         directory: Callable[[], str],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._services = services
-        self._remember = remember
+        self._history = history
         self._directory = directory
         self._monotonic = monotonic
         self.events = Recent()
         self.figures = Figures()
-        self.curves: Final[deque[tuple[int, float, float, int, int]]] = deque(maxlen=POINTS)
+        self.points: deque[Point] = deque()
         self._table = TransferTable()
         self._task: asyncio.Task[None] | None = None
-        self._moved = {"in": 0, "out": 0}
-        self._sampled = self._pointed = self._asked = -1e9
+        self._sampled = self._asked = -1e9
         self._kept: _Kept = ((), (0, 0), ("", 0, 0))
         self._checks: tuple[tuple[str, Level, str], ...] = ()
         self._checking: asyncio.Task[None] | None = None
@@ -245,7 +243,6 @@ class Sampler:
     # -- sampling ----------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        self.events = await self._remember()
         while not self.closed:
             try:
                 await self._sample()
@@ -261,6 +258,8 @@ class Sampler:
 
     async def _sample(self) -> None:
         services, now, wall = self._services(), self._monotonic(), time.time()
+        history = await self._history()
+        self.events, self.points = history.recent, history.points
         await self._ask(services, now)
         connections: list[LiveConnection] = services.registry.all()
         rows, moved = self._table.sample(connections, self.events.take_finished(), now, wall)
@@ -284,27 +283,6 @@ class Sampler:
             checks=self._checks,
         )
         self._sampled = now
-        for name, number in moved.items():
-            self._moved[name] += number if usual else 0
-        self._point(now, wall)
-
-    def _point(self, now: float, wall: float) -> None:
-        """A point of the curves, every `SLOW_SECONDS`."""
-        since = now - self._pointed
-        if since < SLOW_SECONDS * 0.95:
-            return
-        if since < 10 * SLOW_SECONDS:
-            figures = self.figures
-            self.curves.append(
-                (
-                    int(wall),
-                    self._moved["in"] / since,
-                    self._moved["out"] / since,
-                    figures.logins.total(),
-                    figures.refusals.total(),
-                )
-            )
-        self._pointed, self._moved = now, {"in": 0, "out": 0}
 
     async def _ask(self, services: Services, now: float) -> None:
         """Ask the data provider and the disk, seldom."""

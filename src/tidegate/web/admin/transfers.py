@@ -11,6 +11,7 @@ from typing import Final
 
 from tidegate.cluster.registry import LiveConnection, LiveTransfer
 from tidegate.metrics.recent import Key
+from tidegate.model.action import DIRECTIONS
 
 SPEED_SECONDS: Final = 5.0
 """Speeds are averages of so long."""
@@ -18,7 +19,6 @@ STALLED_SECONDS: Final = 30.0
 """A transfer without a byte for so long is called stalled."""
 LEFT_SECONDS: Final = 10.0
 """Time left is told from so long after the start."""
-DIRECTIONS: Final = {"upload": "in", "download": "out"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

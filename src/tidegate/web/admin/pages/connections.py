@@ -106,7 +106,7 @@ async def show_one(visit: Visit) -> Response:
     moving = [row for row in figures.rows if row.connection_id == one.peer.connection_id]
     refused = [
         refusal_row(visit, refusal)
-        for refusal in reversed(visit.sampler.events.last)
+        for refusal in visit.sampler.events.newest()
         if refusal.connection_id == one.peer.connection_id
     ]
     context = {

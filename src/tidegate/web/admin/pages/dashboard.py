@@ -11,6 +11,7 @@ from typing import Any, Final
 from starlette.responses import Response, StreamingResponse
 
 from tidegate.errors import OutsideBusy
+from tidegate.metrics.history import EVERY_SECONDS, POINTS
 from tidegate.metrics.recent import Refusal
 from tidegate.web.admin.live import Figures, Item, Sampler
 from tidegate.web.admin.pages.explain import refusal_row
@@ -22,6 +23,7 @@ from tidegate.web.figures import size, span
 
 ROWS: Final = 8
 """Transfers on the page."""
+HOUR_SECONDS: Final = EVERY_SECONDS * POINTS
 CURVE_POINTS: Final = 120
 """Points of a drawn curve, about."""
 LAST: Final = 8
@@ -55,10 +57,10 @@ class Sight:
         return largest(figures.rows, ROWS, self.own) if self.transfers else []
 
     def last(self, sampler: Sampler) -> list[Refusal]:
-        """The last refusals, the newest first."""
+        """The last refusals and troubles of storage, the newest first."""
         if not self.refusals:
             return []
-        seen = [one for one in reversed(sampler.events.last) if self.own is None or one.username in self.own]
+        seen = [one for one in sampler.events.newest() if self.own is None or one.username in self.own]
         return seen[:LAST]
 
     def items(self, items: tuple[Item, ...]) -> list[Item]:
@@ -124,7 +126,7 @@ def _frame(sampler: Sampler, sight: Sight, figures: Figures, *, curves: bool = F
     frame = sampler.head(figures)
     if sight.status:
         directions = [row.direction for row in figures.rows]
-        points, refusals = list(sampler.curves), figures.refusals
+        points, refusals = list(sampler.points), figures.refusals
         doors = sorted(figures.sessions.items())
         frame["texts"] = {
             "flight": count(len(directions)),
@@ -135,9 +137,9 @@ def _frame(sampler: Sampler, sight: Sight, figures: Figures, *, curves: bool = F
             "sessions": count(figures.sessions.total()),
             "doors": "  ".join(f"{_DOOR_NAMES.get(name, name)} {count(number)}" for name, number in doors),
             "logins": count(figures.logins.total()),
-            "logins-average": f"avg {count(_average([point[3] for point in points]))}",
+            "logins-average": f"avg {count(_average([point.logins for point in points]))}",
             "refusals": count(refusals.total()),
-            "refusals-average": f"avg {count(_average([point[4] for point in points]))}",
+            "refusals-average": f"avg {count(_average([point.refusals for point in points]))}",
             "refusals-by": f"login {count(refusals['login'])}  policy {count(refusals['policy'])}",
         }
         if curves:
@@ -176,18 +178,21 @@ def _average(values: list[int]) -> float:
 
 def _curves(sampler: Sampler) -> dict[str, tuple[str, str]]:
     """Paths of SVG, line and area: the hour's logins and refusals 120 by 30, bytes in and out 600 by 100."""
-    points = list(sampler.curves)
-    points = points[:: max(1, len(points) // CURVE_POINTS)]
-    most = max([1.0, *(point[1] for point in points), *(point[2] for point in points)])
+    points = list(sampler.points)
+    # From the newest backwards, so that it is always among them.
+    points = points[:: -max(1, len(points) // CURVE_POINTS)][::-1]
+    ages = [(points[-1].at - point.at) / HOUR_SECONDS for point in points]
+    most = max([1.0, *(point.bytes_in for point in points), *(point.bytes_out for point in points)])
     return {
-        "logins": _path([point[3] for point in points], 120, 30, 28),
-        "refusals": _path([point[4] for point in points], 120, 30, 28),
-        "in": _path([point[1] for point in points], 600, 50, 48, most=most),
-        "out": _path([point[2] for point in points], 600, 50, 48, most=most, down=True),
+        "logins": _path(ages, [point.logins for point in points], 120, 30, 28),
+        "refusals": _path(ages, [point.refusals for point in points], 120, 30, 28),
+        "in": _path(ages, [point.bytes_in for point in points], 600, 50, 48, most=most),
+        "out": _path(ages, [point.bytes_out for point in points], 600, 50, 48, most=most, down=True),
     }
 
 
 def _path(
+    ages: list[float],
     values: list[float] | list[int],
     width: int,
     base: int,
@@ -196,17 +201,17 @@ def _path(
     most: float = 0.0,
     down: bool = False,
 ) -> tuple[str, str]:
-    """A line and the area between it and its base."""
+    """A line and the area between it and its base; the right edge is now, the left one an hour ago."""
     if len(values) < 2:
         return "", ""
     top = most or max([1.0, *values])
-    step = width / (len(values) - 1)
     sign = 1 if down else -1
+    across = [max(0.0, width * (1 - age)) for age in ages]
     dots = [
-        f"{index * step:.0f} {base + sign * height * value / top:.1f}" for index, value in enumerate(values)
+        f"{x:.1f} {base + sign * height * value / top:.1f}" for x, value in zip(across, values, strict=True)
     ]
     line = "M" + "L".join(dots)
-    return line, f"{line}L{width} {base}L0 {base}Z"
+    return line, f"{line}L{width} {base}L{across[0]:.1f} {base}Z"
 
 
 # -- the stream ----------------------------------------------------------------------------------------------
@@ -235,7 +240,7 @@ async def stream(visit: Visit) -> Response:
                         yield b"event: ended\ndata: {}\n\n"
                         return
                     seen = await _sight(fresh)
-                newest = sampler.curves[-1][0] if sampler.curves else 0
+                newest = sampler.points[-1].at if sampler.points else 0
                 frame = _frame(sampler, seen, figures, curves=newest != drawn)
                 drawn = newest
                 text = json.dumps(frame, separators=(",", ":"))
