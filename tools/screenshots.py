@@ -79,16 +79,42 @@ MORE: Final = (
     Shot("folder", "A folder", "/new-folder"),
     Shot("admin", "An administrator", "/admins/boss"),
     Shot("api-key", "An API key", "/new-api-key"),
+    Shot("connection", "A connection", "/connections/c-granite-bank-0"),
+    Shot("group", "A group", "/groups/banks"),
+    Shot("role", "A role", "/roles/east"),
+    Shot("action", "An action of event rules", "/actions/ask-the-warehouse"),
+    Shot("delete", "Deleting a user", "/users/orchard/delete"),
 )
 """Pages that are not in the navigation."""
+ALIKE: Final = {
+    **dict.fromkeys(
+        ("/new-action", "/new-admin", "/new-group", "/new-role", "/new-rule"), "the form of one that is there"
+    ),
+    **dict.fromkeys(("/folders/{name:path}", "/api-keys/{name:path}"), "the form for a new one"),
+    **dict.fromkeys(
+        (
+            "/api-keys/{name:path}/delete", "/actions/{name:path}/delete", "/folders/{name:path}/delete",
+            "/admins/{name:path}/delete", "/groups/{name:path}/delete", "/roles/{name:path}/delete",
+            "/rules/{name:path}/delete",
+        ),
+        "the question that a user's deletion asks",
+    ),
+    "/deliveries/drop": "a question with two buttons",
+    "/login/code": "the sign-in with one field",
+    "/many-users/work/{id}": "a bar for a moment",
+    "/many-users/sample.csv": "a file",
+    "/logs/export": "a file",
+    "/find": "what the command palette asks",
+}  # fmt: skip
+"""Paths without a picture, and why."""
 TABLE: Final = "username;permissions;quota_size\nacme;/:list,download|/in:upload;10 GB\nharbour;;\n"
 ACTED: Final = (
     Shot("many-users-preview", "Many users at once: what would be added", "/many-users/preview"),
-    Shot("restore", "Restoring a dump: what would change", "/maintenance/restore"),
+    Shot("restore", "Restoring a dump: what would change", "/maintenance/restore/night"),
 )
 """Pages that follow from a form."""
-OUTSIDE: Final = (Shot("login", "Sign in", "/login"),)
-"""Pages before the sign-in."""
+OUTSIDE: Final = (Shot("login", "Sign in", "/login"), Shot("setup", "The first set-up", "/setup"))
+"""Pages before the sign-in; the last one is of a server that nobody has set up."""
 
 
 def shots() -> list[Shot]:
@@ -262,6 +288,17 @@ async def act(page: Page, scheme: str) -> None:
     await picture(page, PICTURES / f"restore-{scheme}.webp")
 
 
+async def set_up(browser: Browser, scheme: Any) -> None:
+    """Take a picture of the page of a server without an administrator."""
+    with tempfile.TemporaryDirectory(prefix="files-") as home:
+        async with web_world(Path(home), first=False) as world:
+            context = await browser.new_context(base_url=world.url, color_scheme=scheme, viewport=SIZE)
+            page = await context.new_page()
+            await page.goto("/web/admin/setup")
+            await picture(page, PICTURES / f"setup-{scheme}.webp")
+            await context.close()
+
+
 async def take() -> None:
     """Take all pictures."""
     chromium = program("chromium")
@@ -283,6 +320,7 @@ async def take() -> None:
                 await page.goto("/web/admin/login")
                 await picture(page, PICTURES / f"login-{scheme}.webp")
                 await page.context.close()
+                await set_up(browser, scheme)
             await browser.close()
     for old in PICTURES.glob("*.webp"):
         if old.name not in wanted:

@@ -6,8 +6,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from starlette.routing import compile_path
 from tests.unit.project.test_docs_links import PAGES
+from tools import screenshots
 from tools.rooms import ROOT
+
+from tidegate.web.admin.registry import all_pages
 
 PICTURES = ROOT / "docs" / "pictures"
 MOST_BYTES = 3_000_000
@@ -39,3 +43,19 @@ def test_pictures_that_pages_show_are_there_and_all_are_shown() -> None:
 def test_each_picture_is_there_light_and_dark() -> None:
     pairs = {name: name.replace("-light.", "-dark.") for name in names() if "-light." in name}
     assert set(pairs) | set(pairs.values()) == names()
+
+
+def test_each_page_has_a_picture_or_a_reason_for_none() -> None:
+    """Those of the navigation have one in any case."""
+    assert names() == {
+        f"{one.name}-{scheme}.webp" for one in screenshots.every_shot() for scheme in screenshots.SCHEMES
+    }
+    assert screenshots.TEXT.read_text(encoding="utf-8") == screenshots.text(), "make screenshots"
+    patterns = [(compile_path(page.path)[0], page) for page in all_pages()]
+    shown = {
+        next(page.path for pattern, page in patterns if pattern.match(one.path.partition("?")[0]))
+        for one in screenshots.every_shot()
+    }
+    there = {page.path for page in all_pages() if page.show is not None and not page.streams}
+    assert {page.path for page in all_pages() if page.nav is not None} <= shown
+    assert there - shown == set(screenshots.ALIKE)
