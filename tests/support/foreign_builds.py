@@ -162,11 +162,13 @@ C = Toolchain("c", ("cc", "/usr/include/libssh/libssh.h"), ("cc", "--version"), 
 PYTHON = Toolchain("python", (), (sys.executable, "--version"), _python)
 FTP = Toolchain("ftp", ("node", "npm"), ("node", "--version"), _ftp)
 WEBDAV = Toolchain("webdav", ("node", "npm"), ("node", "--version"), _node)
+LIGHTHOUSE = Toolchain("lighthouse", ("node", "npm"), ("node", "--version"), _node)
+"""Audits of pages, for `tests/package`."""
 PHP = Toolchain("php", ("php",))
 ERLANG = Toolchain("erlang", ("escript",))
 RUBY = Toolchain("ruby", ("ruby",))
 PERL = Toolchain("perl", ("perl", "ssh"))
-TOOLCHAINS = (GO, GCS, RUST, JAVA, NODE, C, PYTHON, AZURITE, FTP, WEBDAV)
+TOOLCHAINS = (GO, GCS, RUST, JAVA, NODE, C, PYTHON, AZURITE, FTP, WEBDAV, LIGHTHOUSE)
 
 
 @functools.cache
