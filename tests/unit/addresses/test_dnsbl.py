@@ -6,13 +6,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
+import dns.resolver
 import pytest
 from tests.support.blocklists import blocklists, silent_server
 
 from tidegate.addresses import dnsbl
-from tidegate.addresses.dnsbl import BlocklistCheck, Zone, question, read_codes
+from tidegate.addresses.dnsbl import BlocklistCheck, Zone, question, read_codes, zone_problem
 from tidegate.addresses.resolver import NoAnswer, Reply, Resolver
+from tidegate.errors import ConfigError
 
 LISTED = "203.0.113.5"
 
@@ -188,6 +191,87 @@ async def test_a_list_of_everybody_is_not_asked(port: int, caplog: pytest.LogCap
         assert not await one.text(LISTED)
         assert one.ask.taken() == []
     assert "lists 127.0.0.1" in caplog.text
+
+
+class Answers:
+    """A resolver that answers from a table; what is not in it is not listed."""
+
+    def __init__(self, **listed: str) -> None:
+        self.listed = {name.replace("_", "."): code for name, code in listed.items()}
+        self.silent = False
+
+    async def __call__(self, name: str) -> Reply:
+        if self.silent:
+            raise NoAnswer("timed out")
+        code = self.listed.get(name.removesuffix(".bl.test."))
+        return Reply((code,) if code else (), 60.0)
+
+
+async def test_a_zone_is_tested_by_what_every_zone_lists_and_no_zone_may(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    good, nothing, everybody = (
+        Answers(**{"2_0_0_127": "127.0.0.2"}),
+        Answers(),
+        Answers(**{"2_0_0_127": "127.0.0.2", "1_0_0_127": "127.0.0.2"}),
+    )
+    silent = Answers()
+    silent.silent = True
+    problems = [await zone_problem(zone(), ask) for ask in (good, nothing, everybody, silent)]
+    assert problems == [
+        "",
+        "it does not list 127.0.0.2, as every blocklist does",
+        "it lists 127.0.0.1, as if it listed everybody",
+        "it does not answer: timed out",
+    ]
+    for answers, said in (
+        (good, ""),
+        (nothing, "bl.test: it does not list 127.0.0.2"),
+        (everybody, "bl.test: it lists 127.0.0.1"),
+        (silent, ""),  # whoever asks it is told
+    ):
+        caplog.clear()
+        check = BlocklistCheck([zone()], answers, clock=Clock())
+        await check.open()
+        await check._states[0].tested.wait()
+        await check.close()
+        told = [one.message for one in caplog.records if one.levelname == "WARNING"]
+        assert [text.startswith(f"blocklist {said}") for text in told] == ([True] if said else [])
+
+
+async def test_a_list_of_everybody_that_mended_itself_is_asked_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    answers = Answers(**{"2_0_0_127": "127.0.0.2", "1_0_0_127": "127.0.0.2", "5_113_0_203": "127.0.0.4"})
+    check = BlocklistCheck([zone()], answers, clock=Clock())
+    (state,) = check._states
+    await check._test(state)
+    assert await check.check(LISTED, "SSH") is None
+    del answers.listed["1.0.0.127"]
+    await check._test(state)
+    refusal = await check.check(LISTED, "SSH")
+    assert refusal is not None and refusal.text == "203.0.113.5 is listed by bl.test as 127.0.0.4"
+    await check._test(state)
+    assert [one.message for one in caplog.records if one.levelname == "INFO"] == [
+        "blocklist bl.test is asked again"
+    ]
+    await check.close()
+
+
+def test_a_system_that_names_no_name_servers_is_a_mistake_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    empty = tmp_path / "resolv.conf"
+    empty.write_text("")
+    read = dns.resolver.BaseResolver.read_resolv_conf
+    monkeypatch.setattr(dns.resolver.BaseResolver, "read_resolv_conf", lambda self, _: read(self, str(empty)))
+    with pytest.raises(
+        ConfigError, match=r"common\.dnsbl\.nameservers: is empty, and the system's resolv\.conf"
+    ):
+        Resolver([], 1.0, "common.dnsbl.nameservers")
+    with pytest.raises(NoAnswer):
+        asyncio.run(Resolver([("127.0.0.1", 1)], 0.05, "x").ask("a.test."))
 
 
 async def test_a_silent_list_lets_in_or_not_as_configured_and_rests(caplog: pytest.LogCaptureFixture) -> None:

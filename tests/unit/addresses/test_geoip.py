@@ -71,6 +71,10 @@ def test_an_address_is_looked_up_in_all_databases(
         ({"registered_country": {"iso_code": "us"}}, Location("US")),
         ({"country": {"iso_code": 7}, "continent": 1.5, "asn": "AS-1", "as_name": b"x"}, NO_LOCATION),
         ({"asn": 2**40, "country": "--", "continent": "ZZ"}, NO_LOCATION),
+        ({"asn": "AS" + "1" * 11, "as_name": "long"}, Location("", "", 0, "long")),
+        ({"asn": "AS\u0661\u0662"}, NO_LOCATION),  # digits of another alphabet
+        ({"asn": "", "autonomous_system_number": 7}, Location("", "", 7)),
+        ({"asn": "AS0"}, NO_LOCATION),
     ],
 )
 def test_records_of_several_publishers_are_understood(record: dict[str, object], location: Location) -> None:

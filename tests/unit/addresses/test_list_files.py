@@ -52,6 +52,24 @@ def test_lines_are_networks_and_wrong_ones_are_named() -> None:
     )
 
 
+def test_wrong_lines_are_told_up_to_a_bound_and_then_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "list"
+    for wrong, more in ((2, 0), (500, None)):
+        path.write_text("192.0.2.1\n" + "x\n" * wrong)
+        caplog.clear()
+        found = list_files.read_file(str(path))
+        assert found.networks == (("192.0.2.1/32", 1),)
+        told = [one.message for one in caplog.records]
+        assert told[0] == f"{path}:2: 'x' is no address and no network"
+        assert len(found.wrong) <= len(told) <= len(found.wrong) + 1
+        if more == 0:
+            assert len(told) == wrong
+        else:
+            assert told[-1] == f"{path}: {wrong - len(found.wrong)} more lines are left out"
+
+
 def test_lines_are_told_of_json_with_escapes_too(tmp_path: Path) -> None:
     """Other programs write ``\\/`` for every slash; each text of the document is passed once."""
     path = tmp_path / "list.json"
