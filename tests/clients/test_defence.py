@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import signal
 import socket
 import time
 from base64 import b64encode
@@ -298,3 +299,11 @@ def test_prefixes_of_sources_hold_at_every_door_and_stored_bans_of_others_stay(m
     assert command(server, "ban", "remove", "127.0.2.5") == "ended the ban of 127.0.2.5\n"
     server.start()
     assert doors(server, "127.0.2.7") == ALL
+    common = {"source_prefix4": 29, "max_per_host_connections": 1, "defender": DEFENDER}
+    server.configure({**server.sections, "common": common})
+    server.send(signal.SIGHUP)
+    server.wait_line("tidegate.server.app", message="configuration reloaded")
+    with socket.create_connection(("127.0.0.1", server.port), 10, ("127.0.5.1", 0)) as line:
+        assert line.recv(3) == b"SSH"
+        assert greeting(server.port, "127.0.5.7") == b""
+        assert doors(server, "127.0.5.8") == ALL

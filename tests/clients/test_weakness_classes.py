@@ -23,6 +23,8 @@ from tests.support.running import Person, Running, running
 MSG_DISCONNECT, MSG_UNIMPLEMENTED = 1, 3
 CHANNELS_AND_GLOBAL = range(80, 128)
 MIB = 1 << 20
+AT_ONCE = 16
+"""Connections at a time, of those that each send one message."""
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +92,20 @@ class Impatient(asyncssh.SSHClient):
 
 async def test_before_the_login_no_message_of_the_connection_layer_is_taken(server: Running) -> None:
     session = b"\0\0\0\x07session" + bytes(4) + b"\0\x20\0\0" + b"\0\0\x80\0"
-    for kind in (*CHANNELS_AND_GLOBAL, 128, 191, 192, 255):
+
+    async def sends(kind: int) -> None:
         client = Impatient(kind, session)
         with pytest.raises((asyncssh.Error, OSError)):
             await asyncssh.connect(
-                "127.0.0.1", server.port, client_factory=lambda c=client: c, username="nobody", client_keys=None,
+                "127.0.0.1", server.port, client_factory=lambda: client, username="nobody", client_keys=None,
                 known_hosts=None, config=None, agent_path=None, preferred_auth="password",
             )  # fmt: skip
         assert client.asked
         await asyncio.wait([client.ended], timeout=20)
         assert client.ended.done(), f"message {kind} did not end the connection"
+
+    for first in range(80, 256, AT_ONCE):
+        await asyncio.gather(*map(sends, range(first, first + AT_ONCE)))
     assert [line for line in server.lines("login") if line.get("username") == "nobody"] == []
 
 
