@@ -239,6 +239,27 @@ async def test_a_zone_is_tested_by_what_every_zone_lists_and_no_zone_may(
         assert [text.startswith(f"blocklist {said}") for text in told] == ([True] if said else [])
 
 
+async def test_tests_and_questions_end_with_the_check() -> None:
+    going = asyncio.Event()
+
+    async def never(name: str) -> Reply:
+        if not name.startswith(("1.0.0.127", "2.0.0.127", "1.0.0.0", "2.0.0.0")):
+            going.set()
+            await asyncio.Event().wait()
+        return Reply(("127.0.0.2",) if name.startswith("2.0.0.127") else (), 60.0)
+
+    check = BlocklistCheck([zone(six=False)], never, clock=Clock())
+    await check.open()
+    asking = asyncio.create_task(check.check(LISTED, "SSH"))
+    await going.wait()
+    before = [task for task in asyncio.all_tasks() if task.get_name().startswith("blocklists:")]
+    assert len(before) == 2
+    for _ in range(2):
+        await check.close()
+    assert all(task.cancelled() for task in before)
+    assert await asking is None
+
+
 async def test_a_list_of_everybody_that_mended_itself_is_asked_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

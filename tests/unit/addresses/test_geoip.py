@@ -207,3 +207,40 @@ def test_a_damaged_database_fails_no_look_up(tmp_path: Path) -> None:
     databases.look()
     for address in ("198.51.100.1", "203.0.113.1", "2001:db8::1", "8.8.8.8"):
         assert isinstance(databases.locate(address), Location)
+
+
+def test_locations_that_are_remembered_are_bounded_and_closed_databases_know_nothing(
+    databases: GeoDatabases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidegate.addresses.geoip.MAX_REMEMBERED", 2)
+    for last in range(5):
+        databases.locate(f"203.0.113.{last}")
+    assert len(databases._known) == 2
+    assert [file.value.six for file in databases.files if file.value is not None] == [True, False]
+    for _ in range(2):
+        databases.close()
+    assert [file.value for file in databases.files] == [None, None]
+    assert databases.locate("198.51.100.1") == NO_LOCATION
+
+
+def test_a_file_that_can_be_read_again_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "country.mmdb"
+    databases = GeoDatabases([str(path)])
+    for _ in range(2):
+        assert not databases.look()
+    write_database(path, COUNTRIES)
+    age(path)
+    assert databases.look()
+    assert not databases.look()
+    write_database(path, {**COUNTRIES, "192.0.2.0/24": country("US")})
+    age(path, 30)
+    assert databases.look()
+    path.unlink()
+    assert not databases.look()
+    assert databases.locate("192.0.2.1") == Location("US", "NA")  # what was read before stays
+    assert [one.message for one in caplog.records] == [
+        f"{path} cannot be used: No such file or directory",
+        f"{path} can be read again",
+        f"{path} cannot be used: No such file or directory; what was read before is kept",
+    ]
+    databases.close()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 
 import pytest
@@ -57,6 +58,16 @@ def test_the_narrower_of_a_stored_entry_and_one_of_a_file_counts(stored: str, fi
     assert ("" if got is None else got.ipornet) == found
     if stored == filed:
         assert got is not None and got.mode == ListMode.ALLOW
+
+
+def test_a_refusal_names_the_file_that_an_entry_is_of() -> None:
+    one = defence()
+    one.lists = AddressLists([entry("192.0.2.0/24")])
+    one.file_lists = AddressLists([replace(entry("198.51.100.0/24"), name="/etc/drop.txt:7")])
+    stored, filed = one.check("192.0.2.1", "SSH"), one.check("198.51.100.1", "SSH")
+    assert stored is not None and stored.text == "192.0.2.1 is on the defender list as 192.0.2.0/24"
+    assert filed is not None
+    assert filed.text == "198.51.100.1 is on the defender list as 198.51.100.0/24, from /etc/drop.txt:7"
 
 
 def test_entries_are_taken_out_by_the_name_of_their_record() -> None:
@@ -234,6 +245,17 @@ def test_a_full_table_of_penalties_that_forgets_refuses_nobody_who_is_not_in_it(
     strict = Penalties(PenaltyLimits(seconds={Offence.CRASH: 90.0}, sources4=2, overflow="deny-all"))
     strict.charge("192.0.2.1", Offence.CRASH, 0.0)
     assert strict.remaining("192.0.2.9", 1.0) is None  # there is room
+
+
+def test_a_full_table_that_refuses_everybody_else_keeps_who_is_in_it() -> None:
+    seconds = {Offence.CRASH: 90.0}
+    strict = Penalties(PenaltyLimits(seconds=seconds, sources4=1, overflow="deny-all"))
+    assert strict.charge("192.0.2.1", Offence.CRASH, 0.0) == 90.0
+    assert strict.charge("192.0.2.2", Offence.CRASH, 0.0) == 0.0
+    assert [one.source for one in strict.active(1.0)] == ["192.0.2.1"]
+    none = Penalties(PenaltyLimits(seconds=seconds, sources4=0))
+    assert none.charge("192.0.2.1", Offence.CRASH, 0.0) == 0.0
+    assert len(none) == 0
 
 
 def test_so_many_ends_are_forgotten_at_a_time() -> None:
