@@ -409,6 +409,31 @@ async def test_groups_in_their_order_with_placeholders() -> None:
         )
 
 
+@pytest.mark.parametrize("version", [14, 17])
+async def test_what_an_account_sets_itself_goes_before_its_primary_group(version: int) -> None:
+    theirs = {"max_upload_file_size": 9, "password_strength": 50, "start_directory": "/theirs"}
+    settings = {"quota_size": 9, "max_sessions": 7, "filters": theirs}
+    users = [
+        person("own", quota_size=5, filters={"max_upload_file_size": 4, "start_directory": "/own"}),
+        person("none"),
+    ]
+    for user in users:
+        user["groups"] = [{"name": "g", "type": 1}]
+    group = {"name": "g", "user_settings": settings}
+    moved = await move({"users": users, "groups": [group], "version": version})
+    told = {
+        name: (
+            one.quota_size,
+            one.max_sessions,
+            one.filters.max_upload_file_size,
+            one.filters.start_directory,
+        )
+        for name, one in moved.users.items()
+    }
+    assert told == {"own": (5, 7, 4, "/own"), "none": (9, 7, 9, "/theirs")}
+    assert {one.filters.password_strength for one in moved.users.values()} == {50}
+
+
 async def test_an_older_release_has_its_groups_resolved() -> None:
     group = {"name": "g", "user_settings": {"filters": {"denied_protocols": ["FTP"]}}}
     dump = {"users": [person("ana", groups=[{"name": "g", "type": 2}])], "groups": [group], "version": 14}

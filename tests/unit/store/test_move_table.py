@@ -14,6 +14,7 @@ from tests.support.moved import DUMPS, HASH, move, move_stream
 
 from tidegate.errors import BadRecord
 from tidegate.store.legacy import table
+from tidegate.store.legacy.account import Judged
 from tidegate.store.legacy.table import Fate, Row
 
 WHOLE = ("whole-0.9.6", "whole-1.2.2", "whole-2.0.4", "whole-2.4.5", "whole-2.7.5")
@@ -132,6 +133,26 @@ async def test_groups_of_any_depth_are_refused_by_name(depth: int) -> None:
         return
     with pytest.raises(BadRecord, match=r"too deep|deeper than"):
         await move_stream(io.BytesIO(text.encode()))
+
+
+@pytest.mark.parametrize(
+    ("row", "value", "closes", "notes"),
+    [
+        (Row("2.0", Fate.RESTRICTS, "do this"), 1, [("f", "do this")], []),
+        (Row("2.0", Fate.RESTRICTS, "do this"), {"a": [0, "", {}]}, [], []),
+        (Row("2.0", Fate.HARMLESS, "no matter"), 1, [], [("f", "no matter")]),
+        (Row("2.0", Fate.HARMLESS, "says only who"), 1, [], []),
+        (Row("2.0", Fate.CARRIED), 1, [], []),
+        (Row("2.0", Fate.CONVERTED, "into this"), 1, [], []),
+        (None, 0, [], []),
+    ],
+)
+def test_a_field_is_judged_by_its_row(
+    row: Row | None, value: object, closes: list[object], notes: list[object]
+) -> None:
+    judged = Judged()
+    judged.by_row("f", row, value)
+    assert (judged.closes, judged.notes) == (closes, notes)
 
 
 def test_what_is_not_carried_says_what_to_do() -> None:

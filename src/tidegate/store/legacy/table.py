@@ -21,7 +21,7 @@ class Fate(enum.Enum):
     HARMLESS = "harmless"
     """kept without effect: it restricts nothing that can be done here"""
     RESTRICTS = "restricts"
-    """it restricts and is not carried: who has it comes in closed"""
+    """it restricts and is not carried: who has it comes in closed; now only fields that nobody knows"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,6 @@ def _harmless(text: str, since: str, todo: str) -> dict[str, Row]:
 
 def _converted(text: str, since: str, todo: str) -> dict[str, Row]:
     return _rows(text, since, Fate.CONVERTED, todo)
-
-
-def _restricts(text: str, since: str, todo: str) -> dict[str, Row]:
-    return _rows(text, since, Fate.RESTRICTS, todo)
 
 
 _STORAGE = (
