@@ -41,8 +41,7 @@ from tidegate.hooks.payloads import (
 from tidegate.hooks.questions import Questions
 from tidegate.hooks.records import HookRecords, Passwords
 from tidegate.hooks.settings import Hook, HookSettings
-from tidegate.identity.accounts import StoredAccounts
-from tidegate.identity.stages import Accepted
+from tidegate.identity.accounts import Accepted, StoredAccounts
 from tidegate.model import Account, Peer
 from tidegate.policy.methods import CERTIFICATE, uses_certificate
 

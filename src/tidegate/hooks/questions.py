@@ -23,7 +23,8 @@ from tidegate.errors import LoginRefused, OutsideBusy, OutsideFailed
 from tidegate.hooks.asking import Asker, Question, compact, read_object
 from tidegate.hooks.records import Passwords
 from tidegate.hooks.settings import Hook
-from tidegate.identity.stages import MAX_PROMPTS, Accepted
+from tidegate.identity.accounts import Accepted
+from tidegate.identity.stages import MAX_PROMPTS
 from tidegate.model import Account, Peer
 from tidegate.outgoing.process import Process
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from dataclasses import dataclass
 from typing import Final
 
-from tidegate.abc import Authenticator, Credential, KnowsKeys, LoginAttempt
+from tidegate.abc import Credential, KnowsKeys, LoginAttempt
 from tidegate.accounts.effective import Effective
 from tidegate.accounts.key_kinds import is_security_key
 from tidegate.accounts.keys import NO_TOUCH, VERIFY, key_blob, key_options
@@ -20,6 +21,26 @@ from tidegate.store.contract import Provider
 
 _DECOY_BLOB: Final = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + secrets.token_bytes(32)
 """Compared with when there is no account; nobody has its private half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An account with which stored accounts, or hooks around them, answer a credential.
+
+    Attributes:
+        account: it may be of another name than the one that was typed.
+        stored: it is the provider's.
+        hashed: the password fits the stored hash.
+        coded: a one-time code was right.
+        unlooked: nobody looked at the password, as the account takes any. It may come in as such an account
+            alone, whatever is found out about it afterwards.
+    """
+
+    account: Account
+    stored: bool
+    hashed: bool = False
+    coded: bool = False
+    unlooked: bool = False
 
 
 class StoredAccounts:
@@ -52,8 +73,10 @@ class StoredAccounts:
         """
         return await self._provider.user(username)
 
-    async def verify(self, attempt: LoginAttempt) -> Account | None:
-        """See `tidegate.abc.Authenticator`. Costs the same whether or not the account exists.
+    async def verify(self, attempt: LoginAttempt) -> Accepted | Account | None:
+        """As `Authenticator.verify`; `Accepted` if the password was not looked at.
+
+        Costs the same whether or not the account exists.
 
         Nothing is computed where any password is right; that those accounts exist is no secret.
 
@@ -71,7 +94,7 @@ class StoredAccounts:
                 require_flags(account, credential)
         elif credential.kind in ("password", "keyboard-interactive"):
             if account is not None and await self.takes_any_password(account, attempt):
-                return account
+                return Accepted(account, stored=True, unlooked=True)
             stored = account.password if account is not None else ""
             right = await self._checker.fits(attempt.peer.remote_ip, username, stored, credential.secret)
         elif credential.kind == CERTIFICATE:
@@ -140,5 +163,5 @@ def require_flags(account: Account | None, credential: Credential) -> None:
     raise LoginRefused("security_key", rule=NO_TOUCH)
 
 
-def _keeps_contract(stored: StoredAccounts) -> tuple[Authenticator, KnowsKeys]:
-    return stored, stored
+def _keeps_contract(stored: StoredAccounts) -> KnowsKeys:
+    return stored

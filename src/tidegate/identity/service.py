@@ -370,8 +370,10 @@ class Identity:
             raise LoginRefused("provider_error") from error
         now_ms = int(self._clock() * 1000)
         family = peer.protocol.family
-        # A password that nobody looked at takes the place of no stored one.
-        hashed = self._stages.is_hashed(proved.step) and not takes_any_password(account, family)
+        if self._stages.is_unlooked(proved.step) and not takes_any_password(account, family):
+            # Its groups, or what an authenticator says before a login, have changed since it was let through.
+            raise LoginRefused("bad_credential")
+        hashed = self._stages.is_hashed(proved.step)
         if after is None:
             follow = remaining_methods(account, credential.kind, protocol=peer.protocol)
             if follow:

@@ -27,7 +27,7 @@ from tidegate.abc import (
 )
 from tidegate.accounts.key_kinds import is_security_key
 from tidegate.errors import LoginRefused, Unsupported
-from tidegate.identity.accounts import StoredAccounts, holds_key
+from tidegate.identity.accounts import Accepted, StoredAccounts, holds_key
 from tidegate.identity.api import PartialLogin
 from tidegate.identity.hashing import PasswordChecker
 from tidegate.model import TALLY_NAMES, Account, Peer, Tally
@@ -71,33 +71,16 @@ class Step:
         sftp_only: a certificate among them forbids commands.
         code: the next answer is a one-time code, which `Identity` checks itself.
         coded: a code was right.
-        accepted: with what hooks answered the last credential, if they did.
+        accepted: with what the last credential was answered, if there is more to say than the account.
     """
 
-    authenticator: Authenticator | Surrounded
+    authenticator: Asked
     done: tuple[str, ...]
     state: object = None
     sftp_only: bool = False
     code: bool = False
     coded: bool = False
     accepted: Accepted | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An account with which hooks around the stored accounts answer a credential.
-
-    Attributes:
-        account: it may be of another name than the one that was typed.
-        stored: it is the provider's.
-        hashed: the password fits the stored hash.
-        coded: a one-time code was right.
-    """
-
-    account: Account
-    stored: bool
-    hashed: bool = False
-    coded: bool = False
 
 
 class Surrounded(Protocol):
@@ -145,6 +128,10 @@ class Surrounded(Protocol):
         ...
 
 
+Asked = Authenticator | Surrounded | StoredAccounts
+"""All kinds of authenticators that a credential is shown to."""
+
+
 @runtime_checkable
 class TakesPasswords(Protocol):
     """An authenticator of ours whose passwords are checked by the server's own threads and in their time."""
@@ -186,12 +173,12 @@ class Stages:
     ) -> None:
         self._added = tuple(authenticators)
         self._hooks = hooks
-        self._stored: Authenticator | Surrounded = stored if hooks is None else hooks
-        self._chain: tuple[Authenticator | Surrounded, ...] = (*self._added, self._stored)
+        self._stored: Asked = stored if hooks is None else hooks
+        self._chain: tuple[Asked, ...] = (*self._added, self._stored)
         self._asking = tuple(one for one in self._chain if isinstance(one, AsksFirst))
         self._last = tuple(one for one in self._added if isinstance(one, PreLogin))
         self._tallying = tuple(one for one in self._added if isinstance(one, KeepsTallies))
-        self._opened: list[Authenticator | Surrounded] = []
+        self._opened: list[Asked] = []
         # Of authenticators that cannot find accounts by name: as the last login had them.
         self._seen: OrderedDict[str, Account] = OrderedDict()
 
@@ -220,6 +207,11 @@ class Stages:
     def is_hashed(self, step: Step) -> bool:
         """True if the provider's own hash or key proved the login."""
         return step.authenticator is self._stored and (step.accepted is None or step.accepted.hashed)
+
+    @staticmethod
+    def is_unlooked(step: Step) -> bool:
+        """True if nobody looked at the password; see `Accepted`."""
+        return step.accepted is not None and step.accepted.unlooked
 
     # -- who ---------------------------------------------------------------------------------------------
 

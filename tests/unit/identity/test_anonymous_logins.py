@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.support.people import CHEAP, HASHED, LEGACY, NOW, SECRET, People, peer, person
 
-from tidegate.abc import Credential
+from tidegate.abc import Credential, LoginAttempt
 from tidegate.errors import LoginRefused
 from tidegate.identity import passwords
 from tidegate.identity.service import Identity, IdentityOptions
-from tidegate.model import Account, Filters, GroupUse, Principal, Protocol
+from tidegate.model import Account, Filters, GroupUse, Peer, Principal, Protocol
 from tidegate.model.group import Group, GroupSettings
 
 ANON = Filters(is_anonymous=True)
@@ -115,3 +116,58 @@ async def test_a_group_that_is_missing_lets_nobody_in() -> None:
     who = person(groups=(GroupUse(name="gone", type=1),))
     assert await outcome(who, Protocol.FTP, Credential("password", secret="anything")) == "bad_credential"
     assert await outcome(who, Protocol.FTP, Credential("password", secret=SECRET)) == "provider_error"
+
+
+class Changing:
+    """An authenticator of nobody that gives every account a password before it comes in."""
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def find(self, username: str) -> Account | None:
+        return None
+
+    async def verify(self, attempt: LoginAttempt) -> Account | None:
+        return None
+
+    async def pre_login(self, account: Account, peer: Peer, method: str) -> Account:
+        return replace(account, filters=Filters())
+
+
+class Edited(People):
+    """A provider whose group needs a password from its second reading on."""
+
+    async def groups_named(self, names: Sequence[str]) -> list[Group]:
+        found = await super().groups_named(names)
+        self.groups["guests"] = Group(name="guests")
+        return found
+
+
+@pytest.mark.parametrize("by", ["groups", "authenticator"])
+@pytest.mark.parametrize("stored", [LEGACY, HASHED], ids=["old hash", "hash"])
+async def test_a_password_that_nobody_looked_at_opens_nothing_else(by: str, stored: str) -> None:
+    group = Group(name="guests", user_settings=GroupSettings(filters=ANON))
+    if by == "groups":
+        people: People = Edited(person(password=stored, groups=(GroupUse(name="guests", type=1),)))
+    else:
+        people = People(person(password=stored, filters=ANON))
+    people.groups = {"guests": group}
+    identity = Identity(
+        people,  # type: ignore[arg-type]
+        IdentityOptions(hashing=CHEAP),
+        clock=lambda: NOW,
+        authenticators=[Changing()] if by == "authenticator" else [],
+    )
+    await identity.open()
+    try:
+        with pytest.raises(LoginRefused) as caught:
+            await identity.authenticate(peer(Protocol.FTP), "alice", Credential("password", secret="typed"))
+        await identity.settle()
+        assert caught.value.reason == "bad_credential"
+        assert people.accounts["alice"].password == stored
+        assert people.writes == []
+    finally:
+        await identity.close()
