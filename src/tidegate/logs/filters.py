@@ -30,6 +30,9 @@ MAX_RAW: Final = 2_000
 TRACE: Final = "trace"
 """Sender of the lines of that level (`doors.common.trace`), which have names of their own for some fields."""
 
+NOBODY: Final = "-"
+"""The account of such a line where nobody has logged in."""
+
 _CHANNEL: Final = re.compile(r"_\d{1,6}\Z")
 
 
@@ -78,7 +81,8 @@ class LogLine:
     def account(self) -> str:
         """The account; empty if the line names none. Lines of level ``trace`` call it `remote_user`."""
         if self.text("sender") == TRACE:
-            return self.text("remote_user").removeprefix("-")
+            name = self.text("remote_user")
+            return "" if name == NOBODY else name
         return self.text("username")
 
     @property

@@ -367,6 +367,14 @@ def test_lines_of_requests_belong_to_their_account(
     assert every(reader(path), LineFilter(**wanted)) == found
 
 
+@pytest.mark.parametrize("own", [frozenset({"alder"}), frozenset({"-alder"})], ids=list)
+def test_a_name_that_begins_with_a_dash_is_another_name(tmp_path: Path, own: frozenset[str]) -> None:
+    path = tmp_path / "tidegate.log"
+    path.write_bytes(traced(0, 0, "-") + traced(1, 1, "-alder") + traced(2, 2, "alder"))
+    assert every(reader(path), LineFilter(own=own)) == [2 if "alder" in own else 1]
+    assert every(reader(path), LineFilter(username="-alder")) == [1]
+
+
 def test_lines_whose_fields_are_no_texts_are_nobodys(tmp_path: Path) -> None:
     path = tmp_path / "tidegate.log"
     strange = (
