@@ -18,7 +18,7 @@ from tidegate.backends.local import LocalBackend
 from tidegate.backends.memory import MemoryBackend
 from tidegate.relocation.copying import Copier, Outcomes, Route, digest_of
 from tidegate.relocation.ledger import Ledger
-from tidegate.relocation.progress import Progress
+from tidegate.relocation.progress import MAX_TOLD, Phase, Progress
 from tidegate.relocation.survey import require_all, survey
 from tidegate.relocation.verifying import remove_copies, remove_old, verify
 from tidegate.vfs.property_index import PropertyIndex
@@ -238,6 +238,23 @@ async def test_digests_are_taken_again_of_both_sides(world: World, side: str, wh
         await world.verify(again=True)
     assert (await world.run()).copied == 1
     await world.verify(again=True)
+
+
+async def test_a_second_look_counts_from_the_beginning(world: World) -> None:
+    progress = Progress(partials=7)
+    for _ in range(2):
+        progress.begin(Phase.CHECKING)
+        await survey(world.route.source, MemoryBackend(), progress)
+        assert (progress.files, progress.size, progress.partials) == (3, 601_000, 0)
+        assert (progress.count_left_out, len(progress.left_out)) == (1, 1)
+
+
+def test_names_are_told_up_to_a_bound_and_counted_beyond() -> None:
+    progress = Progress()
+    for number in range(MAX_TOLD + 2):
+        progress.leave_out(f"n{number}", "is a link")
+    assert (len(progress.left_out), progress.count_left_out) == (MAX_TOLD, MAX_TOLD + 2)
+    assert progress.left_out[-1] == f"n{MAX_TOLD - 1} is a link"
 
 
 async def test_what_a_target_cannot_hold_is_told_first(world: World, tmp_path: Path) -> None:

@@ -409,6 +409,32 @@ async def test_groups_in_their_order_with_placeholders() -> None:
         )
 
 
+async def test_patterns_without_a_path_are_of_the_root_and_others_stay_where_they_are() -> None:
+    patterns = [{"denied_patterns": ["*.exe"]}, {"path": "/d", "denied_patterns": ["*.com"]}]
+    moved = await move({"users": [person("ana", filters={"file_patterns": patterns})], "version": 17})
+    found = {one.path: one.denied_patterns for one in moved.users["ana"].filters.file_patterns}
+    assert found == {"/": ("*.exe",), "/d": ("*.com",)}
+
+
+@pytest.mark.parametrize(("given", "there"), [({}, "/srv/f/ana"), ({"mapped_path": "/srv/g"}, "/srv/g")])
+async def test_a_folder_of_a_group_is_where_the_mount_or_else_its_record_says(
+    given: dict[str, str], there: str
+) -> None:
+    group = {
+        "name": "g",
+        "user_settings": {},
+        "virtual_folders": [{"name": "v", "virtual_path": "/v", **given}],
+    }
+    dump = {
+        "users": [person("ana", groups=[{"name": "g", "type": 1}])],
+        "groups": [group],
+        "folders": [{"name": "v", "mapped_path": "/srv/f/%username%"}],
+        "version": 14,
+    }
+    (mount,) = (await move(dump)).users["ana"].virtual_folders
+    assert mount.mapped_path == there
+
+
 @pytest.mark.parametrize("version", [14, 17])
 async def test_what_an_account_sets_itself_goes_before_its_primary_group(version: int) -> None:
     theirs = {"max_upload_file_size": 9, "password_strength": 50, "start_directory": "/theirs"}
