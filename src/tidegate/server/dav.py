@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from tidegate.config.load import Loaded
+from tidegate.config.schema.cors import Cors
 from tidegate.config.schema.webdavd import DavBinding as BindingSection
 from tidegate.doors.common.door import Apply
 from tidegate.doors.dav.client import DoorServices
 from tidegate.doors.dav.door import DavDoor
 from tidegate.doors.dav.options import IDLE_SECONDS, AppleFiles, DavBinding, DavOptions
+from tidegate.doors.http.cross_origin import CrossOrigin
 from tidegate.doors.http.door import CertificateFiles
 from tidegate.model.address_list import AddressList
 from tidegate.server.doors import Composition, DoorPlan, InstalledDoor
@@ -67,6 +69,22 @@ def options(loaded: Loaded, own: tuple[DavBinding, ...] = ()) -> DavOptions:
         remember_seconds=users.expiration_time * 60.0,
         max_clients=users.max_size,
         types={one.ext.lower(): one.mime for one in types.custom_mappings} if types.enabled else {},
+        cross_origin=_cross_origin(webdavd.cors) if webdavd.cors.enabled else None,
+    )
+
+
+def _cross_origin(section: Cors) -> CrossOrigin:
+    """Empty lists mean what they mean in SFTPGo: every origin, simple methods, usual headers."""
+    return CrossOrigin(
+        origins=tuple(one.lower() for one in section.allowed_origins) or ("*",),
+        methods=frozenset(section.allowed_methods or ("GET", "HEAD", "POST")),
+        names=frozenset(one.lower() for one in section.allowed_headers or ("X-Requested-With",)),
+        exposed=tuple(section.exposed_headers),
+        credentials=section.allow_credentials,
+        max_age_seconds=section.max_age,
+        passes=section.options_passthrough,
+        status=section.options_success_status or 204,
+        private_network=section.allow_private_network,
     )
 
 

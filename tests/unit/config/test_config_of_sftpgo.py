@@ -125,3 +125,32 @@ def test_the_host_of_pasv_is_a_host_name(name: str) -> None:
 def test_patterns_are_about_the_whole_text(document: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="match pattern"):
         Settings.model_validate(document)
+
+
+def test_cross_origin_requests_of_webdav_are_acted_on(tmp_path: Path) -> None:
+    config = default_config("2.7")
+    config["webdavd"]["cors"] |= {"enabled": True, "allowed_origins": ["https://*.example.com"]}
+    config["httpd"]["cors"] |= {"enabled": True, "allowed_origins": ["https://*.example.com"]}
+    (tmp_path / "sftpgo.json").write_text(json.dumps(config))
+
+    checked = tidegate("check", "-c", tmp_path, "--config-file", "sftpgo.json")
+    noted = " ".join((checked.out + checked.err).split())
+
+    assert "webdavd.cors" not in noted
+    assert "httpd.cors: not available" in noted
+
+
+@pytest.mark.parametrize(
+    "cors",
+    [
+        {"allowed_origins": ["app.example.com"]},
+        {"allowed_origins": ["https://app.example.com/"]},
+        {"allowed_origins": ["https://*.*.example.com"]},
+        {"allowed_methods": ["GET, PUT"]},
+        {"exposed_headers": ["ETag\r\nX: y"]},
+        {"options_success_status": 100},
+    ],
+)
+def test_origins_methods_and_headers_of_webdav_are_what_they_seem(cors: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="expected"):
+        Settings.model_validate({"webdavd": {"cors": cors}})

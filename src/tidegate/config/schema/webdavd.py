@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import field_validator, model_validator
 
 from tidegate.config.schema.base import Section, key
+from tidegate.config.schema.cors import Cors
 from tidegate.config.schema.defence import networks
 from tidegate.config.schema.tls import CipherSuites, TlsSection, cipher_suites
 
@@ -149,6 +150,4 @@ class Webdavd(TlsSection):
 
     bindings: list[DavBinding] = key([DavBinding()], "Addresses to listen on.")
     cache: DavCache = key(DavCache(), "What is remembered between requests.")
-
-    # -- accepted, not acted on ----------------------------------------------------------------------------
-    cors: dict[str, Any] = key({}, "Cross-origin requests.", available=False, switch="enabled")
+    cors: Cors = key(Cors(), "Requests that pages of other sites send by a browser.")

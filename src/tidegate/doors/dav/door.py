@@ -122,6 +122,7 @@ def _binding(binding: DavBinding, options: DavOptions) -> HttpBinding:
             protocol="DAV",
             binding=binding,
             cache_control=b"private, no-cache",
+            cross_origin=options.cross_origin,
         ),
         limits=HttpLimits(
             options.admission,

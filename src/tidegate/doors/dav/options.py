@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tidegate.doors.common.admission import AdmissionLimits
+from tidegate.doors.http.cross_origin import CrossOrigin
 from tidegate.doors.http.door import CertificateFiles
 from tidegate.model.address_list import AddressList
 
@@ -72,6 +73,7 @@ class DavOptions:
         remember_seconds: after which credentials are judged anew; 0 as long as nothing changes.
         max_clients: who are logged in at a time; 0 no limit.
         types: content types by lower case extension with its dot, before those that are known.
+        cross_origin: other sites whose pages may send requests; None for none.
     """
 
     bindings: tuple[DavBinding, ...]
@@ -80,3 +82,4 @@ class DavOptions:
     remember_seconds: float = 0.0
     max_clients: int = 0
     types: Mapping[str, str] = field(default_factory=dict)
+    cross_origin: CrossOrigin | None = None

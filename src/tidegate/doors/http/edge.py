@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, quote
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.doors.common.trace import tracing
+from tidegate.doors.http.cross_origin import CrossOrigin, Ruling
 from tidegate.doors.http.origins import SAFE_METHODS, is_foreign
 from tidegate.errors import TooLarge
 from tidegate.logs.redact import MASK
@@ -58,6 +59,8 @@ _HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
+_SAME_SITE: Final = Ruling([])
+
 _record = logging.getLogger("tidegate.record")
 _log = logging.getLogger(__name__)
 
@@ -78,6 +81,7 @@ class EdgeOptions:
         binding: for the application, at `http_scope.BINDING` of each request.
         protocol: what the server's defence is asked for, ``HTTP`` or ``DAV``.
         cache_control: of answers that do not say themselves.
+        cross_origin: other sites whose pages may send requests; None for none.
     """
 
     serves: Callable[[str], bool] = lambda path: True  # noqa: ARG005
@@ -90,6 +94,7 @@ class EdgeOptions:
     binding: object = None
     cache_control: bytes = b"no-store"
     protocol: str = "HTTP"
+    cross_origin: CrossOrigin | None = None
 
 
 class EdgeMiddleware:
@@ -149,6 +154,10 @@ class EdgeMiddleware:
         scope[http_scope.IP], scope[http_scope.REQUEST_ID] = exchange.ip, exchange.request_id
         scope[http_scope.BY_PROXY], scope[http_scope.BINDING] = exchange.by_proxy, options.binding
         scope[http_scope.FOREIGN] = foreign = is_foreign(scope["headers"], forwarded=exchange.by_proxy)
+        ruling = _SAME_SITE
+        if options.cross_origin is not None:
+            ruling = options.cross_origin.judge(scope["method"], scope["headers"])
+            exchange.more = ruling.headers
         started = time.monotonic()
         try:
             refusal = self._entrance.check(exchange.ip, options.protocol)
@@ -163,7 +172,9 @@ class EdgeMiddleware:
                 await _answer(exchange.send, 413, "Request too large", "the body is too long")
             elif not options.serves(scope["path"]):
                 await _answer(exchange.send, 404, "Not found", "no such path")
-            elif foreign and scope["method"] not in SAFE_METHODS:
+            elif ruling.preflight:
+                await _empty(exchange.send, ruling.preflight)
+            elif foreign and scope["method"] not in SAFE_METHODS and not ruling.permitted:
                 await _answer(exchange.send, 403, "Forbidden", http_scope.FOREIGN_REFUSED)
             else:
                 await self._app(scope, exchange.receive, exchange.send)
@@ -189,6 +200,7 @@ class _Exchange:
         self._taken = 0
         self._size = 0
         self.status = 0
+        self.more: list[tuple[bytes, bytes]] = []
         self.request_id = secrets.token_hex(8)
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         self._named = dict(headers)
@@ -217,7 +229,7 @@ class _Exchange:
         """Hand on the answer, with headers that every answer has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = list(message.get("headers", ()))
+            headers = [*message.get("headers", ()), *self.more]
             given = {name.lower() for name, _ in headers}
             headers += [pair for pair in _HEADERS if pair[0] not in given]
             if b"cache-control" not in given:
@@ -340,6 +352,12 @@ async def _turn_away(send: Send, refusal: Refusal) -> None:
         (b"x-retry-in", b"%.3fs" % refusal.wait_seconds),
     ]
     await _answer(send, 429, "", refusal.text, wait)
+
+
+async def _empty(send: Send, code: int) -> None:
+    headers = [] if code == 204 else [(b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": code, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _answer(
