@@ -114,15 +114,25 @@ def test_the_record_tells_ftp_and_ftps_apart(server: FtpServer) -> None:
             assert line["protocol"] == protocol, (door, line)
 
 
-def test_what_came_in_the_packet_of_auth_does_not_count(server: FtpServer, person: Person) -> None:
+@pytest.mark.parametrize(
+    "behind", [b"USER intruder\r\nPASS x\r\n", b"USER intr", b"\xff\xfd", b"\x16\x03\x01"]
+)
+def test_what_comes_in_the_packet_of_auth_ends_the_connection(server: FtpServer, behind: bytes) -> None:
     """Injected by somebody on the way, it would be carried out as if it had come encrypted."""
     with RawFtp(server.plain) as ftp:
-        ftp.send(b"AUTH TLS\r\nUSER intruder\r\nPASS x\r\n")
-        assert ftp.reply()[:3] == "234"
-        context = ssl.create_default_context(cafile=str(server.certificate))
-        ftp.sock = context.wrap_socket(ftp.sock, server_hostname="localhost")
-        assert ftp.code("PASS x") == 503  # no USER was taken
-        ftp.login(person)
+        own = f"127.0.0.1:{ftp.sock.getsockname()[1]}"
+        ftp.send(b"AUTH TLS\r\n" + behind)
+        assert ftp.reply()[:3] == "421"
+        with pytest.raises(EOFError):
+            ftp.reply()
+    connection = server.running.wait_line("connected", remote_addr=own)["connection_id"]
+    line = server.running.wait_line("disconnected", connection_id=connection)
+    assert (line["by"], line["error"], line["username"]) == (
+        "plaintext_injection", "plaintext behind AUTH", "",
+    )  # fmt: skip
+    told = [one["message"] for one in server.running.lines() if connection in one.get("message", "")]
+    assert len(told) == 1
+    assert "plaintext injection" in told[0]
 
 
 def test_no_tls_in_tls_and_none_after_the_login(server: FtpServer, ftp: RawFtp) -> None:

@@ -29,6 +29,14 @@ CLOSE_SECONDS: Final = 5.0
 """Seconds that a client may take to read the last replies; then the connection is cut."""
 
 
+class Injected(Exception):
+    """Something came in the clear behind AUTH; the text says how much.
+
+    Carried out after the handshake it would count as encrypted (CVE-2011-0411 and its kind). Clients wait for
+    the reply: so somebody on the way put it there.
+    """
+
+
 class Control(asyncio.Protocol):
     """One control connection. `take` gives commands in order; replies go out by `send`.
 
@@ -317,14 +325,15 @@ class Control(asyncio.Protocol):
             self._transport.write(reply)
 
     def begin_tls(self, context: ssl.SSLContext, reply: bytes = b"") -> None:
-        """Speak TLS from here on. What the client sent before it could know of `reply` does not count.
+        """Speak TLS from here on, after `reply`.
 
-        Commands in the packet behind AUTH would be carried out as if they had come encrypted
-        (CVE-2011-0411 and its kind).
+        Raises:
+            Injected: something came in the clear that the client sends before it can know of the reply.
         """
-        self._commands.clear()
-        self._reader.clear()
-        self._held = self._late = b""
+        waiting = len(self._commands)
+        rest = self._reader.waiting + len(self._held) + len(self._late)
+        if waiting or rest:
+            raise Injected(f"{waiting} commands and {rest} further bytes")
         if reply:
             self.send_nowait(reply)
         self.tls = TlsStream(context, tickets=TICKETS)

@@ -15,6 +15,7 @@ from tidegate.doors.common.client_certificates import Certified, login_by_certif
 from tidegate.doors.common.owners import AccountNames
 from tidegate.doors.common.record import authenticate, shown_version
 from tidegate.doors.common.tls_stream import TlsFailed
+from tidegate.doors.ftp.control import Injected
 from tidegate.doors.ftp.conversation import Conversation, Login, Rejected
 from tidegate.doors.ftp.options import TlsMode
 from tidegate.doors.ftp.wire import listings, replies
@@ -213,7 +214,13 @@ async def auth(c: Conversation, argument: str) -> None:
     c.tls_context = await c.context()
     c.login = Login(tries=c.login.tries)
     c.protects = kind in ("SSL", "TLS-P")
-    c.control.begin_tls(c.tls_context, replies.reply(234, f"AUTH {kind}: begin now."))
+    try:
+        c.control.begin_tls(c.tls_context, replies.reply(234, f"AUTH {kind}: begin now."))
+    except Injected as what:
+        log.warning("%s: plaintext injection: %s came behind AUTH", c.peer.connection_id, what)
+        c.error = "plaintext behind AUTH"
+        c.end("plaintext_injection", text="something came in the clear behind AUTH")
+        return
     await secured(c)
 
 

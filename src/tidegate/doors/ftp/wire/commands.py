@@ -52,8 +52,8 @@ class CommandReader:
 
     @property
     def waiting(self) -> int:
-        """Bytes of a line that is not complete."""
-        return len(self._buffer)
+        """Bytes of a line that is not complete, as far as they are kept."""
+        return len(self._buffer) + len(self._telnet) + self._dropping
 
     def feed(self, data: bytes) -> list[Command | TooLong]:
         """Commands that `data` completes, in order."""
@@ -77,12 +77,6 @@ class CommandReader:
             self._dropping = True
             self._buffer = b""
         return found
-
-    def clear(self) -> None:
-        """Forget what is not complete: nothing sent in the clear may count after AUTH (RFC 4217 4)."""
-        self._buffer = b""
-        self._dropping = False
-        self._telnet = b""
 
     def _without_telnet(self, data: bytes) -> bytes:
         data, self._telnet = self._telnet + data, b""
