@@ -21,7 +21,7 @@ from tests.support.running import Person, running
 
 from tidegate.doors.ftp.conversation import Next
 from tidegate.doors.ftp.ways import Passive
-from tidegate.model import Filters
+from tidegate.model import FilePatterns, Filters
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +339,42 @@ def test_listings(ftp: RawFtp, person: Person) -> None:
     assert ftp.code("OPTS MLST size;") == 200
     assert ftp.ask("MLST /b.txt") == "250-Facts:\n size=5; /b.txt\n250 End"
     assert ftp.ask("STAT /d").splitlines()[1].endswith(" inner")
+
+
+def perms(ftp: RawFtp, directory: str) -> dict[str, str]:
+    """The fact ``perm`` of what MLSD tells, by name."""
+    lines = ftp.fetch(f"MLSD {directory}")[1].decode().split("\r\n")
+    return {line.partition(" ")[2]: re.search(r"perm=(\w*);", line)[1] for line in lines if line}  # type: ignore[index]
+
+
+def test_facts_tell_what_the_account_may(server: FtpServer) -> None:
+    """RFC 3659 section 7.5.5."""
+    person = server.account(
+        permissions={
+            "/": ("list", "download"),
+            "/in": ("list", "upload", "create_dirs", "delete_files"),
+            "/all": ("*",),
+            "/shut": (),
+        },
+        filters=Filters(file_patterns=(FilePatterns(path="/all", denied_patterns=("*.exe",)),)),
+    )
+    for name in ("in", "all", "shut", "all/d"):
+        (person.home / name).mkdir()
+    for name in ("f", "in/f", "all/f", "all/f.exe", "all/d/g"):
+        (person.home / name).write_bytes(b"")
+    (person.home / "all" / "link").symlink_to("f")
+    with RawFtp(server.plain) as ftp:
+        ftp.login(person)
+        assert perms(ftp, "/") == {".": "el", "f": "r", "in": "celmp", "all": "celmp", "shut": "e"}
+        assert perms(ftp, "/in") == {".": "celmp", "f": "d"}
+        assert perms(ftp, "/all") == {
+            ".": "celmp", "f": "adfrw", "f.exe": "", "d": "cdeflmp", "link": "df",
+        }  # fmt: skip
+        told = ftp.ask("MLST /in/f")
+        assert "perm=d;" in told
+        assert "perm=el;" in ftp.ask("MLST /")
+        assert ftp.code("DELE /in/f") == 250
+        assert (ftp.code("DELE /f"), ftp.code("DELE /all/f.exe")) == (550, 550)
 
 
 def test_listings_of_what_is_not_there(ftp: RawFtp) -> None:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
+import operator
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -39,6 +41,7 @@ from tidegate.model import (
     Space,
     VPath,
 )
+from tidegate.model.rights import Right
 from tidegate.vfs.api import OpenFlags, Span
 from tidegate.vfs.files.handle import SMALL_FILE_BYTES
 
@@ -291,6 +294,11 @@ class MemorySession:
                 yield [n.entry(p.name) for p, n in found[first : first + self.batch]]
         finally:
             self.open_listings -= 1
+
+    async def rights(self, directory: VPath) -> Callable[[str, bool], Right]:
+        await self.pass_gate("rights", directory)
+        every = functools.reduce(operator.or_, Right)
+        return lambda _name, _is_dir: every
 
     async def open(self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None) -> MemoryFile:
         await self.pass_gate("open", path, flags, attrs)

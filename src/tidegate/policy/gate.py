@@ -116,6 +116,16 @@ class Gate:
         """True if one entry speaks for the whole tree: then it does not matter where a link leads."""
         return self._permissions.uniform and not self._patterns
 
+    @property
+    def judges_names(self) -> bool:
+        """True if the answer can differ between two names in one directory."""
+        return not self._plain
+
+    def grants(self, intent: Intent, directory: VPath) -> bool:
+        """True if permissions allow `intent`, of one path, in `directory`; a pattern may refuse a name."""
+        mask = self._permissions.lookup(directory).mask
+        return all(mask & need.mask for need in REQUIREMENTS[intent].source)
+
     def check_link(self, points: VPath, link: VPath) -> Decision:
         """Decide if an existing link gives no more at `link` than what it points to (rule ``links``)."""
         return self._links(points, link, False, None) or ALLOWED

@@ -31,6 +31,7 @@ from tidegate.model import (
     Space,
     VPath,
 )
+from tidegate.model.rights import Right
 
 if TYPE_CHECKING:
     from tidegate.model.properties import Properties, PropertyName
@@ -453,6 +454,18 @@ class Session(Protocol):
 
     def list(self, path: VPath) -> AsyncIterator[list[Entry]]:
         """Entries of a directory in batches: hidden ones left out, folders put in, no ``.`` or ``..``."""
+        ...
+
+    async def rights(self, directory: VPath) -> Callable[[str, bool], Right]:
+        """Rights to what is in a directory, by the rules; storage may refuse more.
+
+        Returns:
+            a function of a name and of whether that is a directory, cheap enough for each line of a listing;
+            the empty name is the directory itself.
+
+        Raises:
+            TidegateError: the path cannot be resolved.
+        """
         ...
 
     async def open(self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None) -> File:

@@ -58,6 +58,7 @@ from tidegate.vfs.mounts import ResolvedPath, listing, synthetic
 from tidegate.vfs.usage.tracker import FolderUsage
 
 if TYPE_CHECKING:
+    from tidegate.model.rights import Right
     from tidegate.vfs.files.replacing import Replacement
     from tidegate.vfs.locks import SessionLocks
     from tidegate.vfs.programs import ProgramRun
@@ -210,6 +211,12 @@ class Session:
             return (await backend.stat(key))._replace(name=point.name)
         except TidegateError:
             return synthetic(point.name)
+
+    async def rights(self, directory: VPath) -> Callable[[str, bool], Right]:
+        """Rights to what is in a directory; see `vfs.api.Session.rights`."""
+        from tidegate.vfs.files.rights import rights_in  # few clients ask
+
+        return await rights_in(self._context, directory)
 
     async def readlink(self, path: VPath) -> str:
         """The text of a link as a virtual path."""

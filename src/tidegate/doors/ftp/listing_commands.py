@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import functools
 import hashlib
 import re
 import time
@@ -17,6 +18,7 @@ from tidegate.doors.ftp.data_commands import begin, check_way, data_way, open_da
 from tidegate.doors.ftp.wire import listings, replies
 from tidegate.errors import NotADirectory, TidegateError
 from tidegate.model import Entry, Kind, VPath
+from tidegate.model.rights import Right
 
 Send = Callable[[DataConnection], Awaitable[None]]
 
@@ -175,20 +177,48 @@ async def nlst(c: Conversation, argument: str) -> None:
     await _list(c, path, _send_lines(batches, lambda entry: prefix + replies.plain(entry.name)))
 
 
-def _perm(entry: Entry) -> str:
-    """The fact ``perm``: what the kind allows; the account's own rules decide when it is tried."""
-    if entry.kind is Kind.DIRECTORY:
-        return "cdeflmp"
-    return "adfrw" if entry.kind is Kind.FILE else "df"
+_OF_FILE: Final = (
+    ("a", Right.WRITE), ("d", Right.REMOVE), ("f", Right.RENAME), ("r", Right.READ), ("w", Right.WRITE),
+)  # fmt: skip
+_OF_OTHER: Final = (("d", Right.REMOVE), ("f", Right.RENAME))
+_OF_DIRECTORY: Final = (
+    ("c", Right.CREATE_FILES),
+    ("d", Right.REMOVE),
+    ("e", Right(0)),  # whoever sees it may make it the current one
+    ("f", Right.RENAME),
+    ("l", Right.LIST),
+    ("m", Right.CREATE_DIRS),
+    ("p", Right.REMOVE_INSIDE),
+)
 
 
-def _facts(c: Conversation, entry: Entry, path: VPath, name: str, kind: str | None = None) -> str:
+@functools.lru_cache(maxsize=1024)
+def _letters(rights: Right, kind: Kind) -> str:
+    """The fact ``perm`` (RFC 3659 section 7.5.5)."""
+    table = _OF_DIRECTORY if kind is Kind.DIRECTORY else _OF_FILE if kind is Kind.FILE else _OF_OTHER
+    return "".join(letter for letter, right in table if right in rights)
+
+
+Rights = Callable[[str, bool], Right]
+
+
+async def _rights(c: Conversation, directory: VPath) -> Rights | None:
+    """Rights to what is in a directory; None if the client does not want to know."""
+    return await c.files.rights(directory) if "perm" in c.facts else None
+
+
+def _facts(  # noqa: PLR0917  called for each line of a listing
+    c: Conversation, entry: Entry, path: VPath, name: str, rights: Rights | None, kind: str | None = None
+) -> str:
     raw = path.encode("utf-8", "surrogateescape")
     unique = hashlib.blake2b(raw, digest_size=8).hexdigest()
+    perm = ""
+    if rights is not None:
+        perm = _letters(rights("" if kind else path.name, entry.kind is Kind.DIRECTORY), entry.kind)
     return listings.facts_line(
         entry,
         c.facts,
-        perm=_perm(entry),
+        perm=perm,
         unique=unique,
         user=c.owner(entry.uid),
         group=c.group(entry.gid),
@@ -206,16 +236,19 @@ async def mlsd(c: Conversation, argument: str) -> None:
         if entry.kind is not Kind.DIRECTORY:
             raise NotADirectory
         batches = await _begun(c.files.list(path))
+        rights = await _rights(c, path)
     except TidegateError as error:
         c.next.forget()
         if isinstance(error, NotADirectory):
             raise Rejected(501, f"{argument or path}: not a directory; MLST tells of files.") from None
         await c.failed("list", path, error)
         return
-    own = _facts(c, entry, path, ".", "cdir") + "\r\n"
-    await _list(
-        c, path, _send_lines(batches, lambda one: _facts(c, one, path.child(one.name), one.name), own)
-    )
+    own = _facts(c, entry, path, ".", rights, "cdir") + "\r\n"
+
+    def line(one: Entry) -> str:
+        return _facts(c, one, path.child(one.name), one.name, rights)
+
+    await _list(c, path, _send_lines(batches, line, own))
 
 
 async def mlst(c: Conversation, argument: str) -> None:
@@ -223,10 +256,11 @@ async def mlst(c: Conversation, argument: str) -> None:
     path = c.path(argument) if argument else c.directory
     try:
         entry = await c.files.stat(path)
+        rights = await _rights(c, path.parent)
     except TidegateError as error:
         await c.failed("stat", path, error)
         return
-    await c.control.send(replies.multiline(250, "Facts:", [_facts(c, entry, path, path)], "End"))
+    await c.control.send(replies.multiline(250, "Facts:", [_facts(c, entry, path, path, rights)], "End"))
 
 
 async def stat(c: Conversation, argument: str) -> None:
