@@ -18,9 +18,9 @@ import pytest
 from tests.support.memory_bucket import Fault, MemoryBucket
 
 from tidegate.abc import Publish, StorageHost
+from tidegate.backends.host_journal import RENAME, UPLOAD, Journal, Note
 from tidegate.backends.objects import backend as backend_module
 from tidegate.backends.objects.backend import ObjectBackend
-from tidegate.backends.objects.journal import RENAME, UPLOAD, Journal, Note
 from tidegate.backends.objects.s3_kind import settings_of
 from tidegate.backends.objects.s3_options import S3Options
 from tidegate.backends.objects.settings import ObjectSettings, ObjectShared

@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tidegate.backends.host_journal import EXCHANGE, RENAME, STAGE, UPLOAD, Journal, Note
 from tidegate.backends.objects.bucket import Bucket, Upload
-from tidegate.backends.objects.journal import EXCHANGE, RENAME, STAGE, UPLOAD, Journal, Note
 from tidegate.backends.objects.mirroring import mirror, remove, show, top
 from tidegate.backends.objects.moving import copy_tree, remove_copied
 from tidegate.backends.objects.tree import Tree

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from tidegate.abc import StorageHost
+from tidegate.backends.host_journal import Journal
 from tidegate.backends.objects.attributes import DEFAULT_ENTRIES, AttributeCache
 from tidegate.backends.objects.bucket import Bucket
 from tidegate.backends.objects.budget import ByteBudget
-from tidegate.backends.objects.journal import Journal
 
 if TYPE_CHECKING:
     from tidegate.backends.objects.writing import ObjectWriter

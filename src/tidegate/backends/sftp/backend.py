@@ -26,13 +26,16 @@ from tidegate.abc import (
     OpenOptions,
     Outcome,
     Publish,
+    ReplacesTrees,
     TriesItself,
 )
+from tidegate.backends.host_journal import Journal
 from tidegate.backends.sftp.errors import Lost, is_failure
 from tidegate.backends.sftp.files import check_attrs, wire_attrs
 from tidegate.backends.sftp.names import MAX_NAME_BYTES, Names
 from tidegate.backends.sftp.options import SftpOptions
 from tidegate.backends.sftp.pool import Link, Pool
+from tidegate.backends.sftp.staged import StagedTrees, is_fresh
 from tidegate.backends.sftp.tree import Tree, entry_of, kind_of
 from tidegate.backends.sftp.uploads import Uploads
 from tidegate.errors import (
@@ -61,6 +64,10 @@ LEFT_SECONDS: Final = 7 * 86400
 """An upload that cannot be taken up, and that nobody wrote to for so long, is removed by a listing."""
 SWEPT: Final = 16
 """Of those, by one listing."""
+STALE_TREE_SECONDS: Final = 86_400.0
+"""Age from which a hidden tree that nobody here works on does not keep its directory from being removed."""
+RECOVERY_SECONDS: Final = 20.0
+"""So long a root that is opened waits for what a crash left to do there."""
 
 
 class SftpBackend:
@@ -73,11 +80,14 @@ class SftpBackend:
         pool: connections.
         options: of the record.
         umask: taken from the mode of what is new.
+        journal: notes what a crash would leave half done; None notes nothing.
     """
 
     inline = False
 
-    def __init__(self, pool: Pool, options: SftpOptions, *, umask: int = 0o022) -> None:
+    def __init__(
+        self, pool: Pool, options: SftpOptions, *, umask: int = 0o022, journal: Journal | None = None
+    ) -> None:
         self._pool = pool
         self._options = options
         self._umask = umask
@@ -85,6 +95,8 @@ class SftpBackend:
         self._names = Names(options.root, f"{host}:{port}")
         self._tree = Tree(self._names)
         self._uploads = Uploads(pool, self._tree, options, umask)
+        self._staged = StagedTrees(pool, self._tree, self.location(""), journal, self._remove_tree)
+        self._recovering: asyncio.Task[None] | None = None
         self._opened = False
         self._capabilities = (
             Capability.MODES
@@ -124,6 +136,9 @@ class SftpBackend:
             self._opened = True
             self._pool.open()
         await self._pool.run(self._open)
+        loop = asyncio.get_running_loop()
+        self._recovering = loop.create_task(self._staged.recover(), name="sftp recovery")
+        await asyncio.wait({self._recovering}, timeout=RECOVERY_SECONDS)
 
     async def _open(self, link: Link) -> None:
         root = self._names.root or b"/"
@@ -184,6 +199,9 @@ class SftpBackend:
         """Release the connections."""
         if self._opened:
             self._opened = False
+            if self._recovering is not None:
+                self._recovering.cancel()
+                await asyncio.wait({self._recovering})
             await self._pool.close()
 
     # -- looking -----------------------------------------------------------------------------------------
@@ -312,7 +330,7 @@ class SftpBackend:
         except StorageFailed as error:
             if is_failure(error) and await self._tree.look(link, key) is not None:
                 raise AlreadyExists from error
-            raise await self._uploads.why(link, path, error) from error
+            await self._uploads.refuse(link, path, error)
         await self._uploads.drop_part(link, key)
 
     async def rmdir(self, key: str) -> None:
@@ -331,17 +349,75 @@ class SftpBackend:
         except StorageFailed as error:
             if not is_failure(error):
                 raise
-            hidden = []
+            hidden: builtins.list[Entry] = []
             async for batch in self._scan(key):
-                hidden += [entry.name for entry in batch]
-                if not all(map(self._names.is_hidden, hidden)):
+                hidden += batch
+                if not all(map(self._may_go, batch)):
                     raise DirectoryNotEmpty from error
             if not hidden:
                 raise
-            for name in hidden:
-                await link.do(link.sftp.remove(self._names.hidden_path(f"{key}/{name}")))
+            for entry in hidden:
+                inside = f"{key}/{entry.name}"
+                if entry.is_dir:
+                    await self._remove_tree(inside)
+                else:
+                    await link.do(link.sftp.remove(self._names.hidden_path(inside)))
             await link.do(link.sftp.rmdir(path))
         self._tree.forget()
+
+    def _may_go(self, entry: Entry) -> bool:
+        """True for what does not keep a directory from being removed: unfinished uploads, stale trees."""
+        name = entry.name
+        if not self._names.is_hidden(name):
+            return False
+        if not self._names.is_tree(name):
+            return True
+        return not (
+            name in self._names.staged
+            or self._names.is_moved(name)
+            or is_fresh(entry.mtime_ns, STALE_TREE_SECONDS)
+        )
+
+    async def _remove_tree(self, top: str) -> None:
+        """Remove a hidden tree, or a hidden file; no link is followed."""
+        waiting = [(top, False)]
+        while waiting:
+            key, emptied = waiting.pop()
+            path = self._names.hidden_path(key)
+            if emptied:
+                await self._pool.run(functools.partial(_rmdir, path))
+                continue
+            found = await self._pool.run(functools.partial(_lstat, path))
+            if found is None:
+                continue
+            if kind_of(found) is not Kind.DIRECTORY:
+                await self._pool.run(functools.partial(_remove, path))
+                continue
+            waiting.append((key, True))
+            link = await self._pool.acquire()
+            try:
+                names = link.sftp.scandir(path)
+                while batch := await link.do(_batch(names)):
+                    waiting += [(f"{key}/{entry.name}", False) for entry in batch]
+            except Lost as error:
+                raise self._pool.failed(error) from None
+            finally:
+                self._pool.release(link)
+        self._tree.forget()
+
+    # -- trees that take each other's place ---------------------------------------------------------------
+
+    async def beside(self, key: str, *, moves: bool) -> str:
+        """See `tidegate.abc.ReplacesTrees`."""
+        return await self._staged.beside(key, moves=moves)
+
+    async def exchange(self, hidden: str, key: str) -> str:
+        """See `tidegate.abc.ReplacesTrees`."""
+        return await self._staged.exchange(hidden, key)
+
+    async def leave_beside(self, hidden: str) -> None:
+        """See `tidegate.abc.ReplacesTrees`."""
+        await self._staged.leave_beside(hidden)
 
     async def rename(self, source: str, target: str, *, replace: bool) -> None:
         """Rename a file, link or directory."""
@@ -400,7 +476,7 @@ class SftpBackend:
         try:
             await link.do(link.sftp.setstat(path, wire_attrs(attrs)))
         except StorageFailed as error:
-            raise await self._uploads.why(link, path, error) from error
+            await self._uploads.refuse(link, path, error)
 
     async def copy(self, source: str, target: str, *, replace: bool) -> int:
         """Copy a file there, without its bytes coming here."""
@@ -468,7 +544,20 @@ class SftpBackend:
 
 
 async def _remove(path: bytes, link: Link) -> None:
-    await link.do(link.sftp.remove(path))
+    with contextlib.suppress(NotFound):
+        await link.do(link.sftp.remove(path))
+
+
+async def _rmdir(path: bytes, link: Link) -> None:
+    with contextlib.suppress(NotFound):
+        await link.do(link.sftp.rmdir(path))
+
+
+async def _lstat(path: bytes, link: Link) -> asyncssh.SFTPAttrs | None:
+    try:
+        return await link.do(link.sftp.lstat(path))
+    except NotFound:
+        return None
 
 
 async def _batch(names: AsyncIterator[asyncssh.SFTPName]) -> builtins.list[Entry]:
@@ -484,6 +573,6 @@ async def _batch(names: AsyncIterator[asyncssh.SFTPName]) -> builtins.list[Entry
     return found
 
 
-def _proof(backend: SftpBackend) -> tuple[Backend, TriesItself, ListsPartials]:
+def _proof(backend: SftpBackend) -> tuple[Backend, TriesItself, ListsPartials, ReplacesTrees]:
     """The type checker's word that the contracts are kept."""
-    return backend, backend, backend
+    return backend, backend, backend, backend

@@ -140,7 +140,7 @@ class SftpFile:
         except Lost as error:
             raise self._break(error) from None
         except StorageFailed as error:
-            raise await self._uploads.why(self.link, self.path, error) from error
+            await self._uploads.refuse(self.link, self.path, error)
 
     def write_nowait(self, offset: int, data: Buffer) -> bool:  # noqa: ARG002
         """False: everything waits for the server."""
@@ -167,7 +167,7 @@ class SftpFile:
         except Lost as error:
             raise self._break(error) from None
         except StorageFailed as error:
-            raise await self._uploads.why(self.link, self.path, error) from error
+            await self._uploads.refuse(self.link, self.path, error)
         if attrs.size is not None:
             self.end = attrs.size
         if attrs.mtime_ns is not None or attrs.atime_ns is not None:

@@ -17,6 +17,7 @@ from tidegate.model import StorageSpec
 from tidegate.packages import load_beside
 
 if TYPE_CHECKING:
+    from tidegate.backends.host_journal import Journal
     from tidegate.backends.sftp.pool import Pool
 
 
@@ -30,6 +31,7 @@ class SftpStorage:
     def __init__(self, host: StorageHost) -> None:
         self._host = host
         self._pools: WeakValueDictionary[SftpOptions, Pool] = WeakValueDictionary()
+        self._journal: Journal | None = None
 
     async def open(self) -> Sequence[str]:
         """Import what roots are made of."""
@@ -45,10 +47,16 @@ class SftpStorage:
         pool = self._pools.get(connection)
         if pool is None:
             pool = self._pools[connection] = Pool(connection, self._host.host_keys)
-        return SftpBackend(pool, options, umask=self._host.umask)
+        if self._journal is None and self._host.journal_dir is not None:
+            from tidegate.backends.host_journal import Journal
+
+            self._journal = Journal(self._host.journal_dir, "sftp")
+        return SftpBackend(pool, options, umask=self._host.umask, journal=self._journal)
 
     async def close(self) -> None:
-        """Nothing is left: the last root of a server ends its connections."""
+        """Leave what is noted to the next server; the last root of a server ends its connections."""
+        if self._journal is not None:
+            self._journal.close()
 
 
 def _proof(kind: SftpStorage) -> StorageKind:

@@ -33,6 +33,10 @@ class Names:
         self._part = f"{self._hidden}part."
         self._hashed = f"{self._hidden}hash."
         self.upload_prefix = f"{self._hidden}upload."
+        self._tree = f"{self._hidden}tree."
+        self._moved = f"{self._tree}moved."
+        self.staged: set[str] = set()
+        """Names of trees that are made beside others now: random, and told to nobody."""
 
     def check(self, key: str) -> None:
         """Refuse a key that is not a clean relative path.
@@ -52,7 +56,7 @@ class Names:
                 raise InvalidPath("invalid path: not a clean relative path")
             if len(raw(part)) > MAX_NAME_BYTES:
                 raise InvalidPath("invalid path: too long")
-            if part.startswith(self._hidden):
+            if part.startswith(self._hidden) and part not in self.staged:
                 raise NotFound
 
     def path(self, key: str) -> bytes:
@@ -92,6 +96,18 @@ class Names:
     def upload(self, key: str) -> bytes:
         """A fresh path for a file that lies beside a key until it is published."""
         return self._beside(key.rpartition("/")[0], self.upload_prefix + secrets.token_hex(8))
+
+    def tree(self, *, moves: bool) -> str:
+        """A fresh hidden name for what takes another's place; 128 bits of chance."""
+        return (self._moved if moves else self._tree) + secrets.token_hex(16)
+
+    def is_tree(self, hidden: str) -> bool:
+        """True for such a name, and for one of what it took the place of."""
+        return hidden.startswith(self._tree)
+
+    def is_moved(self, hidden: str) -> bool:
+        """True for a hidden tree that is all that there is of what was moved."""
+        return hidden.startswith(self._moved)
 
     def fresh(self) -> bytes:
         """A fresh hidden name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Final
+from typing import Final, NoReturn
 
 import asyncssh
 
@@ -183,7 +183,7 @@ class Uploads:
         except StorageFailed as error:
             if is_failure(error) and flags & asyncssh.FXF_EXCL and await self._tree.look(link, key):
                 raise AlreadyExists from error
-            raise await self.why(link, path, error) from error
+            await self.refuse(link, path, error)
 
     def _mode(self, options: OpenOptions) -> int:
         return (0o666 if options.mode is None else options.mode) & 0o777 & ~self._umask
@@ -218,7 +218,7 @@ class Uploads:
                     if file.staged:
                         await self._drop(file.link, file.path)
                     if isinstance(error, StorageFailed):
-                        raise await self.why(file.link, file.path, error) from error
+                        await self.refuse(file.link, file.path, error)
                     raise
             try:
                 await self._end(file.link, file, outcome)
@@ -327,6 +327,13 @@ class Uploads:
         return True
 
     # -- why ---------------------------------------------------------------------------------------------
+
+    async def refuse(self, link: Link, path: bytes, error: StorageFailed) -> NoReturn:
+        """Raise what `why` finds out; the error itself keeps the cause that it has."""
+        found = await self.why(link, path, error)
+        if found is error:
+            raise error
+        raise found from error
 
     async def why(self, link: Link, path: bytes, error: StorageFailed) -> TidegateError:
         """The meaning of "failure" for a file that is written: version 3 has no code for a full disk."""

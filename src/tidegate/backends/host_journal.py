@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Notes on the host of what a crash would leave half done: uploads in parts, and renames of directories.
+"""Notes on the host of what a crash would leave half done on other hosts: uploads in parts, renames, trees.
 
 Each process has a directory of its own in the journal, whose file ``lock`` it holds with flock(2) as long as
 it lives. Whoever opens a root takes over the notes that dead processes left about it.
@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
-PREFIX: Final = "objects-"
 LOCK: Final = "lock"
 ASIDE: Final = "not-completed-"
 """Prefix of files of the journal that hold notes which were too old."""
@@ -38,7 +37,7 @@ class Note:
     Attributes:
         kind: `UPLOAD`, `RENAME`, `STAGE` or `EXCHANGE`.
         bucket: the service, if it is not the usual one, and the location of the bucket (`Bucket.location` of
-            nothing).
+            nothing); or the location of a root.
         key: of the object, or prefix of the directory that is renamed, or of a hidden tree without a slash.
         other: id of the upload, prefix that it is renamed to, or key whose place a tree takes.
         begun: time at which the note was written, seconds since 1970; that of the file, which is not in it.
@@ -56,10 +55,12 @@ class Journal:
 
     Args:
         directory: of the journal; made when it is needed.
+        owner: family of storage whose notes these are; others have their own in the same directory.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, owner: str = "objects") -> None:
         self._directory = directory
+        self._prefix = f"{owner}-"
         self._own = ""
         self._lock = -1
         self._left: dict[str, Note] = {}
@@ -146,7 +147,7 @@ class Journal:
     def _own_directory(self) -> str:
         with self._making:
             if self._lock < 0:
-                own = os.path.join(self._directory, PREFIX + secrets.token_hex(8))
+                own = os.path.join(self._directory, self._prefix + secrets.token_hex(8))
                 os.makedirs(self._directory, 0o700, exist_ok=True)
                 os.mkdir(own, 0o700)
                 lock = os.open(os.path.join(own, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -163,7 +164,7 @@ class Journal:
             names = os.listdir(self._directory)
         except OSError:
             return []
-        paths = [os.path.join(self._directory, name) for name in names if name.startswith(PREFIX)]
+        paths = [os.path.join(self._directory, name) for name in names if name.startswith(self._prefix)]
         return [path for path in paths if path != self._own]
 
 
