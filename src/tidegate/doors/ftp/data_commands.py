@@ -17,9 +17,12 @@ from tidegate.doors.ftp.ways import Passive, Way, connected
 from tidegate.doors.ftp.wire import replies
 from tidegate.errors import Conflict, InvalidArgument, PeerGone, PeerLimit, TidegateError
 from tidegate.model import Attrs, VPath
+from tidegate.vfs import eager
 from tidegate.vfs.api import File, OpenFlags, Session
 
 log = logging.getLogger(__name__)
+
+READ: Final = OpenFlags(read=True)
 
 UNIQUE_TRIES: Final = 5
 """Names that STOU tries."""
@@ -104,8 +107,13 @@ def begin(c: Conversation, work: Awaitable[None], name: str, way: Way | None = N
             if way is not None:
                 way.close()
 
-    c.transfer = asyncio.get_running_loop().create_task(run(), name=f"{name} {c.peer.connection_id}")
-    c.transfer.add_done_callback(c.transfer_over)
+    # A small file of a local disk is sent at once.
+    task, _ = eager.start(run(), asyncio.get_running_loop())
+    if task is None:
+        c.settle_handles()
+        return
+    c.transfer = task
+    task.add_done_callback(c.transfer_over)
 
 
 def _check_begin(c: Conversation) -> None:
@@ -126,7 +134,9 @@ async def retr(c: Conversation, argument: str) -> None:
     way = data_way(c)
     try:
         _check_begin(c)
-        file = await session.open(path, OpenFlags(read=True))
+        file = session.open_nowait(path, READ)
+        if file is None:
+            file = await session.open(path, READ)
     except TidegateError as error:
         way.close()
         await c.failed("download", path, error)
@@ -256,7 +266,9 @@ async def _opened_to_write(
         TidegateError: it cannot be opened.
         Rejected: there would be a hole.
     """
-    file = await c.files.open(path, flags)
+    file = c.files.open_nowait(path, flags)
+    if file is None:
+        file = await c.files.open(path, flags)
     if offset == 0:
         return file, 0
     try:
@@ -281,7 +293,8 @@ async def _closed(c: Conversation, file: File) -> None:
     """Publish an upload, or settle a download; from here on the client's end does not stop that."""
     c.committing = True
     try:
-        await file.close()
+        if not file.close_nowait():
+            await file.close()
     finally:
         c.committing = False
 

@@ -25,6 +25,7 @@ from tidegate.doors.ftp.conversation import Conversation, Rejected
 from tidegate.doors.ftp.wire import replies
 from tidegate.doors.ftp.wire.commands import MAX_LINE, Command, TooLong
 from tidegate.errors import TidegateError
+from tidegate.vfs import eager
 
 log = logging.getLogger(__name__)
 
@@ -299,7 +300,10 @@ class FtpDialogue:
         c = self._c
         loop = asyncio.get_running_loop()
         bound = _Bound()
-        task = loop.create_task(self._obey(row, command, bound), name=f"ftp {command.word}")
+        # Most of them need no waiting on a local disk: those make no task.
+        task, _ = eager.start(self._obey(row, command, bound), loop)
+        if task is None:
+            return
         timer = loop.call_later(row.seconds, bound.over, task)
         task.add_done_callback(lambda _: timer.cancel())
         try:

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
 from tidegate.doors.ftp.data import BUFFER, DataConnection
 from tidegate.doors.ftp.wire.text import FromWire, ToWire
 from tidegate.vfs.api import File
@@ -41,17 +46,33 @@ async def upload(file: File, data: DataConnection, offset: int, *, binary: bool)
         TidegateError: writing failed.
         DataFailed: receiving did; something may be missing.
     """
-    buffer = memoryview(bytearray(BUFFER))
     text = None if binary else FromWire()
     data.gather()
-    while got := await _filled(data, buffer):
-        piece: bytes | memoryview = buffer[:got]
+    with _buffer() as buffer:
+        while got := await _filled(data, buffer):
+            piece: bytes | memoryview = buffer[:got]
+            if text is not None:
+                piece = text.convert(bytes(piece))
+            offset = await _write(file, offset, piece)
+            if got == len(buffer):  # a client that is always ahead would keep others from running
+                await asyncio.sleep(0)
         if text is not None:
-            piece = text.convert(bytes(piece))
-        offset = await _write(file, offset, piece)
-    if text is not None:
-        await _write(file, offset, text.end())
+            await _write(file, offset, text.end())
     await data.end_upload()
+
+
+MAX_SPARE: Final = 8
+"""Buffers that are kept for the next upload: a fresh one costs as much as a small file."""
+_spare: Final[list[memoryview]] = []
+
+
+@contextlib.contextmanager
+def _buffer() -> Iterator[memoryview]:
+    """A buffer for a while. What is in it is of others; only what was received is passed on."""
+    found = _spare.pop() if _spare else memoryview(bytearray(BUFFER))
+    yield found
+    if len(_spare) < MAX_SPARE:  # after a failure storage may still be reading from it
+        _spare.append(found)
 
 
 async def _filled(data: DataConnection, buffer: memoryview) -> int:

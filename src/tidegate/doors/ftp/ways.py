@@ -44,6 +44,7 @@ class Way:
 
     def __init__(self) -> None:
         self._coming: asyncio.Task[socket.socket] | None = None
+        self._there: socket.socket | None = None
         self._taken = False
 
     async def _connect(self) -> socket.socket:
@@ -55,10 +56,25 @@ class Way:
             self._coming.add_done_callback(_looked_at)
         return self._coming
 
+    def _accepted(self) -> socket.socket | None:
+        """The connection if it can be had without waiting."""
+        return None
+
+    @property
+    def there(self) -> bool:
+        """True if the connection is there: nearly every client connects before it sends its command."""
+        if self._there is None and self._coming is None and not self._taken:
+            self._there = self._accepted()
+        return self._there is not None
+
     async def arrives(self, seconds: float) -> bool:
         """True if within so many seconds the connection is there, or has failed, as `connect` will tell."""
-        done, _ = await asyncio.wait({self._start()}, timeout=seconds)
-        return bool(done)
+        if self._taken or self.there:
+            return True
+        coming = self._start()
+        if not coming.done():
+            await asyncio.wait({coming}, timeout=seconds)
+        return coming.done()
 
     @property
     def settled(self) -> bool:
@@ -72,12 +88,17 @@ class Way:
         Raises:
             OSError: it failed.
         """
-        sock = await self._start()
-        self._taken = True
+        sock = self._there if self.there else None
+        if sock is None:
+            sock = await self._start()
+        self._there, self._taken = None, True
         return sock
 
     def close(self) -> None:
         """Wait no more; a connection that nobody took is closed."""
+        if self._there is not None:
+            self._there.close()
+            self._there = None
         coming = self._coming
         if coming is None or self._taken:
             return
@@ -168,6 +189,22 @@ class Passive(Way):
     def settled(self) -> bool:
         """See `Way.settled`."""
         return super().settled or (self.early is not None and self.early.done)
+
+    def _accepted(self) -> socket.socket | None:
+        """See `Way._accepted`; those from other addresses are closed."""
+        if self._proxies is not NO_PROXIES:  # their header may have to be waited for
+            return None
+        try:
+            while True:
+                sock, address = self._sock.accept()
+                if not self._peer or plain_address(address[0]) == self._peer:
+                    break
+                sock.close()
+        except OSError:  # nobody yet, or something that `connect` will tell
+            return None
+        sock.setblocking(False)
+        self._sock.close()
+        return sock
 
     async def _connect(self) -> socket.socket:
         """Those from other addresses are closed."""
@@ -358,6 +395,8 @@ async def connected(way: Way, seconds: float, descriptors: Descriptors) -> socke
     """
     if not descriptors.room():
         raise DataFailed(425, "the server has no room for a data connection now")
+    if way.there:
+        return await way.connect()
     try:
         async with asyncio.timeout(seconds):
             return await way.connect()
