@@ -126,6 +126,11 @@ class Gate:
         mask = self._permissions.lookup(directory).mask
         return all(mask & need.mask for need in REQUIREMENTS[intent].source)
 
+    @property
+    def uploads_anywhere(self) -> bool:
+        """True if some directory may get files; of an upload whose path is not known yet."""
+        return self._permissions.anywhere(UPLOAD.mask | OVERWRITE.mask)
+
     def check_link(self, points: VPath, link: VPath) -> Decision:
         """Decide if an existing link gives no more at `link` than what it points to (rule ``links``)."""
         return self._links(points, link, False, None) or ALLOWED

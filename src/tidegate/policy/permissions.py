@@ -132,6 +132,10 @@ class PermissionTable:
         """True if one entry (or none) speaks for every directory."""
         return not self._depth
 
+    def anywhere(self, mask: int) -> bool:
+        """True if some entry gives one of the permissions of `mask`."""
+        return any(grant.mask & mask for grant in self._exact.values())
+
     def lookup(self, directory: VPath) -> Grant:
         """The rights in `directory`: by its own entry or that of its nearest ancestor."""
         if not self._depth:

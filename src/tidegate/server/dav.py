@@ -108,6 +108,7 @@ def _binding(loaded: Loaded, label: str, section: BindingSection) -> DavBinding:
         challenge=not section.disable_www_auth_header,
         apple_files=AppleFiles(section.apple_files),
         infinite_depth=section.infinite_depth,
+        nextcloud=section.nextcloud,
         pages=section.pages,
         proxies=AddressList(section.proxy_allowed),
         header=section.client_ip_proxy_header.lower(),

@@ -472,6 +472,27 @@ class Session(Protocol):
         """Open a file; the permissions for everything the flags allow are decided here, once."""
         ...
 
+    async def open_unnamed(self, label: VPath) -> File:
+        """Open an upload whose path `name` tells before it is closed; nobody sees it until then.
+
+        Args:
+            label: stands for the path in events, should it never get one.
+
+        Raises:
+            Denied: the account may upload nowhere.
+            Unsupported: the account's own storage has no place for it.
+        """
+        ...
+
+    async def name(self, file: File, path: VPath) -> None:
+        """Judge the path of an unnamed upload as `open` would, to be published there, replacing a file.
+
+        Raises:
+            OtherDevice: that is on another storage, or counts in another quota.
+            TidegateError: as `open`; another path can be tried.
+        """
+        ...
+
     def open_nowait(self, path: VPath, flags: OpenFlags, attrs: Attrs | None = None) -> File | None:
         """As `open`, for what is simple, allowed and needs no waiting: to read a file, to write a new one.
 

@@ -295,6 +295,24 @@ class Session:
             raise PeerGone
         return file
 
+    async def open_unnamed(self, label: VPath) -> File:
+        """Open an upload that gets its path at its end; see `vfs.api.Session.open_unnamed`."""
+        from tidegate.vfs.files.unnamed import open_unnamed  # few doors have such uploads
+
+        if self._closed:
+            raise PeerGone
+        file = await open_unnamed(self._context, label)
+        if self._closed:
+            await file.abort()
+            raise PeerGone
+        return file
+
+    async def name(self, file: api.File, path: VPath) -> None:
+        """Tell the path of an unnamed upload; see `vfs.api.Session.name`."""
+        from tidegate.vfs.files.unnamed import name_upload
+
+        await name_upload(self._context, _own(file), path)
+
     def open_nowait(self, path: VPath, flags: api.OpenFlags, attrs: Attrs | None = None) -> File | None:
         """Open what is simple and needs no waiting; None leaves it to `open`."""
         opened = self.begin_nowait(path, flags, attrs)

@@ -58,6 +58,12 @@ class DavBinding(Section):
     infinite_depth: bool = key(
         False, "Answer PROPFIND of whole trees, which costs as much as they are large."
     )
+    nextcloud: bool = key(
+        False,
+        "Serve the addresses of Nextcloud and ownCloud too: `/remote.php/dav/files/NAME/` is the tree of an "
+        "account, and `/remote.php/dav/uploads/NAME/` takes large files in parts. They hide a directory "
+        "`remote.php`.",
+    )
     pages: bool = key(True, "Show a page to people who open the address of a directory.")
 
     @field_validator("prefix")

@@ -10,14 +10,24 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from tidegate.doors.common.client_certificates import read_certificate
-from tidegate.doors.dav import finding, locking, moving, patching, posting, preconditions, reading, writing
+from tidegate.doors.dav import (
+    finding,
+    locking,
+    moving,
+    parts,
+    patching,
+    posting,
+    preconditions,
+    reading,
+    writing,
+)
 from tidegate.doors.dav.call import Call, Method, Turns, rejection
 from tidegate.doors.dav.client import Client
 from tidegate.doors.dav.clients import Clients
 from tidegate.doors.dav.request import Rejected, Request
 from tidegate.doors.dav.wire import headers
 from tidegate.errors import InvalidPath, PeerGone, TidegateError
-from tidegate.model import http_scope
+from tidegate.model import VPath, http_scope
 
 CHALLENGE: Final = (b"www-authenticate", b'Basic realm="Tidegate", charset="UTF-8"')
 
@@ -73,23 +83,34 @@ class DavApplication:
             raise
 
     async def _serve(self, request: Request) -> None:
-        found = METHODS.get(request.method)
+        try:
+            request.find_place()
+        except InvalidPath as error:
+            raise Rejected(404, error.text) from None
+        place = request.place
+        found = (METHODS if place is None or not place.uploads else parts.METHODS).get(request.method)
         if found is None:
             raise Rejected(405, "no such method here", headers=[(b"allow", reading.ALLOW)])
         method, intent = found
         client = await self._client(request)
         request.exchange.proved()
+        if place is not None and place.user not in ("", client.principal.username):
+            raise Rejected(404, "no such user here")
         scope = request.scope
         scope[http_scope.WHO], scope[http_scope.PEER] = client.principal.username, client.peer
         with self.clients.serving(client, request.exchange):
             await self._answer(request, client, method, intent)
 
     async def _answer(self, request: Request, client: Client, method: Method, intent: str) -> None:
+        place = request.place
         try:
-            path = request.path
+            if place is not None and place.uploads:
+                path = VPath.parse("/" + place.upload)  # of events; the file's is in Destination
+            else:
+                path = request.path
         except InvalidPath as error:
             client.session.failed(intent, request.raw_path.decode("latin-1"), error)
-            raise Rejected(404 if request.binding.prefix else 400, error.text) from None
+            raise Rejected(404 if request.prefix else 400, error.text) from None
         condition = preconditions.parsed_if(request)
         tokens = locking.submitted(condition, request.header("lock-token"))
         call = Call(

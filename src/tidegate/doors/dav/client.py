@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tidegate.cluster.registry import Activity, LiveConnection, Registry
 from tidegate.doors.common.idle import IdleWatch
@@ -16,6 +16,9 @@ from tidegate.model import Account, Peer, Principal, http_scope
 from tidegate.resources import Ledger
 from tidegate.resources.count import Share
 from tidegate.vfs.api import Session, Sessions
+
+if TYPE_CHECKING:
+    from tidegate.doors.dav.part_uploads import PartUpload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,7 @@ class Client:
         handles: its open files, against the limits of the account and the process.
         activity: when it last sent something.
         requests: that are under way, by the task that answers them.
+        uploads: in parts, that are not complete, by their ids.
         checked: when its account was looked up last.
         since: when it logged in; both in seconds of `time.monotonic`.
         over: it has ended.
@@ -79,6 +83,7 @@ class Client:
     handles: Share
     activity: Activity
     requests: dict[asyncio.Task[Any], http_scope.Exchange] = field(default_factory=dict)
+    uploads: dict[str, PartUpload] = field(default_factory=dict)
     checked: float = field(default_factory=time.monotonic)
     since: float = field(default_factory=time.monotonic)
     idle: IdleWatch | None = None

@@ -205,7 +205,7 @@ class Clients:
         client.idle = IdleWatch(
             self.options.idle_seconds or IDLE_SECONDS,
             activity,
-            lambda: bool(client.requests),
+            lambda: bool(client.requests or client.uploads),  # those have a time of their own
             lambda: self.end(client, "idle_timeout"),
         )
         self._known[key] = client
@@ -274,6 +274,8 @@ class Clients:
         for task, exchange in client.requests.items():
             exchange.abort()
             task.cancel()
+        for upload in list(client.uploads.values()):
+            upload.forget()  # the session ends its file
         ending = asyncio.get_running_loop().create_task(self._end(client, by), name="end of WebDAV client")
         self._ending.add(ending)
         ending.add_done_callback(self._ending.discard)

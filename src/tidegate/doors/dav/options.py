@@ -39,6 +39,7 @@ class DavBinding:
         challenge: answers of 401 name Basic, so that clients ask for a password.
         apple_files: see `AppleFiles`.
         infinite_depth: PROPFIND may ask for whole trees.
+        nextcloud: addresses of Nextcloud's are served too, with uploads in parts.
         pages: GET of a directory shows a page for people.
         proxies: whose headers are believed.
         header: lower case name of the header with the client's address; empty for none.
@@ -55,6 +56,7 @@ class DavBinding:
     challenge: bool = True
     apple_files: AppleFiles = AppleFiles.STORE
     infinite_depth: bool = False
+    nextcloud: bool = False
     pages: bool = True
     proxies: AddressList = field(default_factory=lambda: AddressList(()))
     header: str = ""

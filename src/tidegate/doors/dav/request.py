@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from tidegate.doors.dav.options import DavBinding
-from tidegate.doors.dav.wire import answers, paths
+from tidegate.doors.dav.wire import answers, nextcloud, paths
 from tidegate.errors import PeerGone, TidegateError
 from tidegate.model import VPath, http_scope
 
@@ -67,6 +67,7 @@ class Request:
         encrypted: nobody on the way can read it.
         exchange: the request on its connection.
         started: the head of the answer is out.
+        place: what the address names, if it is one of Nextcloud's and the binding has them.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +87,21 @@ class Request:
             bool(scope[http_scope.BY_PROXY]) and self.header("x-forwarded-proto") == "https"
         )
         self.started = False
+        self.place: nextcloud.Address | None = None
+
+    def find_place(self) -> None:
+        """See what an address of Nextcloud's names.
+
+        Raises:
+            InvalidPath: it cannot be read.
+        """
+        if self.binding.nextcloud:
+            self.place = nextcloud.parse(self.raw_path, self.binding.prefix)
+
+    @property
+    def prefix(self) -> str:
+        """Of the addresses of the tree, as this request sees it."""
+        return self.binding.prefix if self.place is None else self.place.prefix
 
     # -- what was asked ----------------------------------------------------------------------------------
 
@@ -113,7 +129,7 @@ class Request:
         Raises:
             InvalidPath: it cannot be one, or is not below the prefix of the binding.
         """
-        return paths.path_of(self.raw_path, self.binding.prefix)
+        return paths.path_of(self.raw_path, self.prefix)
 
     def target(self) -> VPath:
         """The path of the header Destination.
@@ -138,13 +154,13 @@ class Request:
         if self.scope[http_scope.BY_PROXY]:
             hosts.append(self.header("x-forwarded-host") or "")
         try:
-            return paths.target_of(address, tuple(filter(None, hosts)), self.binding.prefix)
+            return paths.target_of(address, tuple(filter(None, hosts)), self.prefix)
         except paths.Elsewhere:
             raise Rejected(502, "the address is on another server") from None
 
     def href(self, path: VPath, *, collection: bool) -> str:
         """The address of a path, as this request is answered: absolute path, percent-encoded."""
-        text = self.binding.prefix + path if path != "/" else self.binding.prefix or "/"
+        text = self.prefix + path if path != "/" else self.prefix or "/"
         return paths.quoted(f"{text}/" if collection and not text.endswith("/") else text)
 
     # -- its body ----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from tidegate.errors import (
     QuotaExceeded,
     TidegateError,
 )
-from tidegate.model import Attrs, Entry
+from tidegate.model import Attrs, Entry, VPath
 from tidegate.vfs.api import File, OpenFlags
 
 SMALL: Final = 64 * 1024
@@ -86,7 +86,7 @@ async def _put_new(call: Call, data: bytes) -> bool:
     except BaseException:
         await file.abort()
         raise
-    await call.request.answer(201, _stored(call, entry))
+    await call.request.answer(201, stored(call, entry))
     return True
 
 
@@ -99,7 +99,7 @@ async def _put(call: Call, data: bytes | None, entry: Entry | None) -> None:
         entry: what conditions were judged by.
     """
     if call.request.header("if-match") is None and call.request.header("if-none-match") is None:
-        entry = await _before(call)
+        entry = await entry_before(call)
     try:
         file = await call.open(call.path, REPLACE)
     except (NotFound, NotADirectory) as error:
@@ -109,7 +109,7 @@ async def _put(call: Call, data: bytes | None, entry: Entry | None) -> None:
         try:
             kept = await _receive(call, file, data)
             entry_now = await file.stat()
-            async with _publishing(call, entry):
+            async with publishing(call, entry):
                 await file.close()
         except BaseException:
             await file.abort()
@@ -117,10 +117,10 @@ async def _put(call: Call, data: bytes | None, entry: Entry | None) -> None:
     finally:
         call.done()
     more = [(b"x-oc-mtime", b"accepted")] if kept else []
-    await call.request.answer(201 if entry is None else 204, [*_stored(call, entry_now), *more])
+    await call.request.answer(201 if entry is None else 204, [*stored(call, entry_now), *more])
 
 
-async def _before(call: Call) -> Entry | None:
+async def entry_before(call: Call) -> Entry | None:
     """The entry before an upload, for the status of the answer."""
     try:
         entry = await call.entry()
@@ -132,7 +132,7 @@ async def _before(call: Call) -> Entry | None:
 
 
 @contextlib.asynccontextmanager
-async def _publishing(call: Call, entry: Entry | None) -> Any:
+async def publishing(call: Call, entry: Entry | None) -> Any:
     """Judge tags once more at the last moment, one upload of a place after the other.
 
     Two uploads that were both judged by the same old content must not both be taken.
@@ -199,7 +199,7 @@ async def write(file: File, offset: int, data: bytes) -> int:
     return offset + len(data)
 
 
-def _stored(call: Call, entry: Entry) -> list[tuple[bytes, bytes]]:
+def stored(call: Call, entry: Entry) -> list[tuple[bytes, bytes]]:
     """Headers about what was stored; the tag where it stays as it is once the file is published."""
     if call.session.overlaps:
         return []
@@ -217,11 +217,20 @@ async def _has_room(call: Call) -> None:
     length = request.length
     if length < 0:
         length = _expected(call) or 0
+    await fits(call, call.path, length)
+
+
+async def fits(call: Call, path: VPath, length: int) -> None:
+    """Refuse so many bytes at a path if there is no room for them, as far as that can be told.
+
+    Raises:
+        QuotaExceeded: it is longer than the room there is.
+    """
     if length <= SMALL:
         return
     try:
-        space = await call.session.space(call.path.parent)
-        old = await call.entry()
+        space = await call.session.space(path.parent)
+        old = await call.entry(path)
     except TidegateError:
         return
     if length > space.free + (old.size if old is not None and old.is_file else 0):
@@ -286,6 +295,9 @@ def _digest(value: str | None) -> _Digest | None:
 async def patch(call: Call) -> None:
     """PATCH: bytes in the middle or at the end of a file (SabreDAV's partial update)."""
     request = call.request
+    if request.place is not None and (wanted_sum := request.header("x-recalculate-hash")) is not None:
+        await _summed(call, wanted_sum)
+        return
     kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
     if kind != PARTIAL_TYPE:
         raise Rejected(
@@ -314,7 +326,22 @@ async def patch(call: Call) -> None:
             raise
     finally:
         call.done()
-    await request.answer(204, _stored(call, now))
+    await request.answer(204, stored(call, now))
+
+
+async def _summed(call: Call, name: str) -> None:
+    """Tell a checksum of a file, which newer clients of Nextcloud ask for after an upload."""
+    name = name.strip().lower()
+    if name not in _SUMS:
+        raise Rejected(400, f"X-Recalculate-Hash: {', '.join(_SUMS)} are known")
+    entry = await call.session.stat(call.path)
+    if entry.is_dir:
+        raise IsADirectory
+    found = (await call.session.checksum(call.path, name))[0].hex()
+    await call.request.answer(204, [(b"oc-checksum", f"{name.upper()}:{found}".encode())])
+
+
+_SUMS: Final = ("md5", "sha1", "sha256", "sha512")
 
 
 def _start(wanted: tuple[int | None, int | None], size: int, length: int) -> int:

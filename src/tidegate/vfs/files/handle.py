@@ -793,6 +793,16 @@ class File:
         return self._handle
 
     @property
+    def upload(self) -> Upload | None:
+        """The accounting of what is written; None of a download."""
+        return self._upload
+
+    def named(self, path: VPath, resolved: ResolvedPath) -> None:
+        """It is published at this path; see `tidegate.vfs.files.unnamed`."""
+        self.path = self.virtual_path = path
+        self._resolved = resolved
+
+    @property
     def at(self) -> tuple[Backend, Key]:
         """The storage and key of the file."""
         return self._resolved.backend, self._resolved.key

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -103,7 +104,7 @@ async def open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: At
         found = await own.find(context, path, follow=not flags.exclusive)
         if found is not None:
             return await _join(context, path, flags, *found)
-    checked = await _checked(context, path, flags, may_replace=may_replace)
+    checked = await checked_upload(context, path, flags, may_replace=may_replace)
     if checked.flags.read and checked.entry is not None and not checked.flags.truncate:
         await inspect_download(context, path, checked.resolved)
     mount, entry = checked.resolved.mount, checked.entry
@@ -121,8 +122,8 @@ async def open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: At
             Inspected.OPEN_UPLOAD, intent, path, size=old, location=checked.resolved.location,
             open_flags=flags_of_open(context.peer.protocol, checked.flags, new=entry is None),
         )  # fmt: skip
-    wanted = _options(context, checked, attrs)
-    file = await settle(context, lambda act: _begin_upload(context, act, path, checked, wanted))
+    wanted = options_of(context, checked, attrs)
+    file = await settle(context, lambda act: begin_upload(context, act, path, checked, wanted))
     if checked.flags.read:
         for count in mount.charges.fetches:
             count.add(1)
@@ -130,7 +131,7 @@ async def open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: At
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
+class Checked:
     """A file that may be written, by everything that is known before it is opened.
 
     Attributes:
@@ -155,7 +156,12 @@ class _Checked:
         return self.entry is None or self.flags.truncate or self.flags.exclusive
 
 
-async def _checked(context: Context, path: VPath, flags: OpenFlags, *, may_replace: bool) -> _Checked:
+async def checked_upload(context: Context, path: VPath, flags: OpenFlags, *, may_replace: bool) -> Checked:
+    """Judge the opening of a file that is written, and find out what is there.
+
+    Raises:
+        TidegateError: it may not be opened.
+    """
     resolved, entry = await context.survey(path)
     _check_place(context, path, resolved)
     _check_entry(context, path, flags, entry)
@@ -178,10 +184,10 @@ async def _checked(context: Context, path: VPath, flags: OpenFlags, *, may_repla
         may_replace = may_replace and context.gate.decide(Intent.OVERWRITE, there).allowed
     flags, withheld = _readable(context, flags, path, there)
     flags, one_way = _capable(resolved.backend, flags, entry)
-    return _Checked(resolved, entry, flags, withheld, may_replace, one_way)
+    return Checked(resolved, entry, flags, withheld, may_replace, one_way)
 
 
-def _options(context: Context, checked: _Checked, attrs: Attrs | None) -> OpenOptions:
+def options_of(context: Context, checked: Checked, attrs: Attrs | None) -> OpenOptions:
     """The options by which storage is asked to open the file."""
     flags, (mount, backend, _) = checked.flags, checked.resolved
     uid, gid = context.owner
@@ -203,10 +209,25 @@ def _options(context: Context, checked: _Checked, attrs: Attrs | None) -> OpenOp
     )
 
 
-async def _begin_upload(
-    context: Context, act: Act, path: VPath, checked: _Checked, wanted: OpenOptions
+async def begin_upload(
+    context: Context,
+    act: Act,
+    path: VPath,
+    checked: Checked,
+    wanted: OpenOptions,
+    *,
+    wrapped: Callable[[FileHandle], FileHandle] | None = None,
 ) -> File:
-    """Charge and open, with nobody at the path in between."""
+    """Charge and open, with nobody at the path in between.
+
+    Args:
+        context: of the session.
+        act: of the opening.
+        path: what the client calls it.
+        checked: what `checked_upload` found.
+        wanted: options for the storage.
+        wrapped: puts another handle around the storage's; inspectors are asked at the end then, not before.
+    """
     resolved, flags = checked.resolved, checked.flags
     mount, backend, key = resolved
     await act.begin(mount)
@@ -230,7 +251,9 @@ async def _begin_upload(
                     wanted = replace(wanted, truncate=True, publish=Publish.ATOMIC)
                     handle = await context.opening_through(resolved).open_file(key, wanted)
                 start = 0 if fresh else handle.existed_size or 0
-                if mount.in_order or not flags.append:  # who appends does not know where bytes go
+                if wrapped is not None:
+                    handle = wrapped(handle)
+                elif mount.in_order or not flags.append:  # who appends does not know where bytes go
                     passed = passing(context, resolved, handle, start)
                 if passed is not None:
                     handle = passed
@@ -377,7 +400,7 @@ def _appends(mount: Mount, flags: OpenFlags, *, fresh: bool) -> bool:
     return not fresh and backend is not None and Capability.APPEND in backend.capabilities
 
 
-def _mode(context: Context, checked: _Checked) -> Publish:
+def _mode(context: Context, checked: Checked) -> Publish:
     """The upload mode, or the one that was asked for."""
     if checked.flags.atomic:
         return Publish.ATOMIC

@@ -230,7 +230,8 @@ class Upload:
         context, old = self._context, self._state
         self.leave()
         self._state = context.paths.hold(*state.at)
-        if context.own.pop(old, None) is self:
+        if context.own.get(old) is self:
+            del context.own[old]
             context.own[self._state] = self
         context.paths.let_go(old)
 
