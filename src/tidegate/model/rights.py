@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an account may do with one thing in the tree, for listings that tell it."""
+"""Rights of an account to one thing in the tree, for listings that tell them."""
 
 from __future__ import annotations
 

@@ -31,10 +31,10 @@ from tidegate.model import (
     Space,
     VPath,
 )
-from tidegate.model.rights import Right
 
 if TYPE_CHECKING:
     from tidegate.model.properties import Properties, PropertyName
+    from tidegate.model.rights import Right
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from tidegate.doors.common.record import ConnectionRecord, Events
 from tidegate.doors.ftp import status
 from tidegate.doors.ftp.control import Control
 from tidegate.doors.ftp.data import DataFailed
+from tidegate.doors.ftp.early import Hellos
 from tidegate.doors.ftp.options import FtpBinding, FtpOptions, TlsMode
-from tidegate.doors.ftp.ways import Hellos, Way
+from tidegate.doors.ftp.ways import Way
 from tidegate.doors.ftp.wire import replies
 from tidegate.doors.ftp.wire.listings import DEFAULT_FACTS
 from tidegate.errors import NotADirectory, TidegateError

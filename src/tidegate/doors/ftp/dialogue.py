@@ -14,12 +14,12 @@ from tidegate.doors.common.admission import denial
 from tidegate.doors.common.tls_stream import TlsFailed
 from tidegate.doors.common.trace import UNKNOWN, trace, tracing
 from tidegate.doors.common.turns import SLICE_SECONDS, turns_of
+from tidegate.doors.ftp import combining, status
 from tidegate.doors.ftp import data_commands as d
 from tidegate.doors.ftp import digest_commands as g
 from tidegate.doors.ftp import listing_commands as l
 from tidegate.doors.ftp import name_commands as n
 from tidegate.doors.ftp import session_commands as s
-from tidegate.doors.ftp import status
 from tidegate.doors.ftp import way_commands as w
 from tidegate.doors.ftp.conversation import Conversation, Rejected
 from tidegate.doors.ftp.wire import replies
@@ -129,7 +129,7 @@ COMMANDS: Final[dict[str, Row]] = {
     "MLSD": Row(l.mlsd, seconds=LOOK_SECONDS),
     "MLST": Row(l.mlst, seconds=LOOK_SECONDS),
     "STAT": Row(l.stat, during=True, seconds=LOOK_SECONDS),
-    "COMB": Row(d.comb, argument=True),
+    "COMB": Row(combining.comb, argument=True),
 }
 """Every command there is; HELP lists them."""
 

@@ -13,13 +13,12 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidegate.doors.common.trace import tracing
-from tidegate.doors.http.cross_origin import CrossOrigin, Ruling
 from tidegate.doors.http.origins import SAFE_METHODS, is_foreign
 from tidegate.errors import TooLarge
 from tidegate.logs.redact import MASK
@@ -27,6 +26,9 @@ from tidegate.model import http_scope
 from tidegate.model.address_list import AddressList, parse_address
 from tidegate.model.refusal import Refusal
 from tidegate.resources.entrance import Entrance, OpenEntrance
+
+if TYPE_CHECKING:
+    from tidegate.doors.http.cross_origin import CrossOrigin, Ruling
 
 DRAIN_BYTES: Final = 256 * 1024
 """The most of an unread body that is taken in so that the client can read the answer."""
@@ -58,8 +60,6 @@ _HEADERS: Final = (
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-
-_SAME_SITE: Final = Ruling([])
 
 _record = logging.getLogger("tidegate.record")
 _log = logging.getLogger(__name__)
@@ -154,10 +154,11 @@ class EdgeMiddleware:
         scope[http_scope.IP], scope[http_scope.REQUEST_ID] = exchange.ip, exchange.request_id
         scope[http_scope.BY_PROXY], scope[http_scope.BINDING] = exchange.by_proxy, options.binding
         scope[http_scope.FOREIGN] = foreign = is_foreign(scope["headers"], forwarded=exchange.by_proxy)
-        ruling = _SAME_SITE
+        ruling: Ruling | None = None
         if options.cross_origin is not None:
             ruling = options.cross_origin.judge(scope["method"], scope["headers"])
             exchange.more = ruling.headers
+            foreign = foreign and not ruling.permitted
         started = time.monotonic()
         try:
             refusal = self._entrance.check(exchange.ip, options.protocol)
@@ -172,9 +173,9 @@ class EdgeMiddleware:
                 await _answer(exchange.send, 413, "Request too large", "the body is too long")
             elif not options.serves(scope["path"]):
                 await _answer(exchange.send, 404, "Not found", "no such path")
-            elif ruling.preflight:
+            elif ruling is not None and ruling.preflight:
                 await _empty(exchange.send, ruling.preflight)
-            elif foreign and scope["method"] not in SAFE_METHODS and not ruling.permitted:
+            elif foreign and scope["method"] not in SAFE_METHODS:
                 await _answer(exchange.send, 403, "Forbidden", http_scope.FOREIGN_REFUSED)
             else:
                 await self._app(scope, exchange.receive, exchange.send)

@@ -17,8 +17,9 @@ from tidegate.doors.ftp.control import Control
 from tidegate.doors.ftp.conversation import Conversation
 from tidegate.doors.ftp.data import DataConnection
 from tidegate.doors.ftp.dialogue import FtpDialogue
+from tidegate.doors.ftp.early import EarlyTls
 from tidegate.doors.ftp.options import FtpBinding, FtpOptions
-from tidegate.doors.ftp.ways import EarlyTls, Passive
+from tidegate.doors.ftp.ways import Passive
 from tidegate.errors import Conflict
 from tidegate.testing.simulation.ftp_operations import Line
 from tidegate.testing.simulation.operations import DIRECTORIES, operation, some_file

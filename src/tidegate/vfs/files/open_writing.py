@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opening files to write them: what can be judged before anything is touched, then charging and opening."""
+"""Opening files to write them: what can be judged before anything is touched, then charging and opening.
+
+Long, because each step works with what the one before it found out, and all of them are about one file.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _RANGE: Final = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What an address below ``/remote.php`` names.
+    """An address below ``/remote.php``, taken apart.
 
     Attributes:
         prefix: of the addresses of this user's tree, decoded; those in Destination have it too.
