@@ -13,6 +13,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import re
 import sys
 import tempfile
 import time
@@ -327,10 +328,16 @@ async def take() -> None:
             old.unlink()
 
 
-def text() -> str:
-    """The page of the docs that shows them."""
+def day_of_pictures() -> str:
+    """The day that the page of the docs gives."""
+    return re.findall(r"of (\d{4}-\d\d-\d\d), made by", TEXT.read_text(encoding="utf-8"))[0]
+
+
+def text(day: str = "") -> str:
+    """The page of the docs that shows them, with the day that they were taken; empty is that of the page."""
     about = (
-        "Pictures of a server with example records, made by `make screenshots`. What the pages do is told in "
+        f"Pictures of a server with example records, of {day or day_of_pictures()}, made by "
+        "`make screenshots`. What the pages do is told in "
         "[Use the web admin](../how_to/use-the-web-admin.md)."
     )
     lines = ["# Pages of the web admin", "", about]
@@ -343,7 +350,7 @@ def text() -> str:
 def main() -> None:
     """Take the pictures, and write the page."""
     asyncio.run(take())
-    TEXT.write_text(text(), encoding="utf-8")
+    TEXT.write_text(text(time.strftime("%Y-%m-%d", time.gmtime())), encoding="utf-8")
     size = sum(path.stat().st_size for path in PICTURES.glob("*.webp"))
     print(f"{len(every_shot()) * len(SCHEMES)} pictures, {size / 1e6:.2f} MB")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of the docs: small, each shown by a page, light and dark together, and none missing."""
+"""The pictures of the docs: small, dated, each shown by a page, light and dark together, and none missing."""
 
 from __future__ import annotations
 
@@ -59,3 +59,11 @@ def test_each_page_has_a_picture_or_a_reason_for_none() -> None:
     there = {page.path for page in all_pages() if page.show is not None and not page.streams}
     assert {page.path for page in all_pages() if page.nav is not None} <= shown
     assert there - shown == set(screenshots.ALIKE)
+
+
+def test_pages_with_pictures_or_figures_have_dates() -> None:
+    showing = [page for page in PAGES if re.search(r"\]\([^)]*pictures/", page.read_text(encoding="utf-8"))]
+    measured = [ROOT / "docs/explanation/performance.md", ROOT / "bench/RESULTS.md", ROOT / "bench/DOORS.md"]
+    assert len(showing) > 1
+    for page in (*showing, *measured):
+        assert re.search(r"\b20\d\d-\d\d-\d\d\b", page.read_text(encoding="utf-8")), page.name
