@@ -150,6 +150,15 @@ def test_unix_hashes_work_without_the_systems_crypt(name: str, monkeypatch: pyte
     assert not passwords.check(password + "x", stored)
 
 
+def test_a_prefix_that_the_systems_crypt_takes_for_a_salt_is_unusable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """musl's crypt_r of ``$y$j9T$abcdefgh$``: a DES hash with the salt ``$y``."""
+    monkeypatch.setattr(unixcrypt, "system_crypt", lambda: lambda *_: b"$yyc.ocLMbaPI")
+    with pytest.raises(unixcrypt.Unusable, match="cannot check this kind"):
+        unixcrypt.verify(b"password", "$y$j9T$abcdefgh$79JhsKZwfY/UU2qrk3QcffpHl7EyEEJK0pA5pD1wu73")
+
+
 def test_yescrypt_without_the_systems_crypt_is_unusable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unixcrypt, "system_crypt", lambda: None)
     with pytest.raises(Unusable, match="crypt of this system"):

@@ -3,8 +3,8 @@
 
 The system's crypt(3) is used where it is there, because it works without holding the interpreter; libpass
 covers MD5 and SHA crypt elsewhere, and ``$apr1$`` always. scrypt (``$7$``, as Pure-FTPd stores it) and
-yescrypt need libxcrypt. ``{CRYPT}`` marks hashes without a prefix of their own, for instance traditional
-DES ones from ProFTPD files.
+yescrypt need libxcrypt; musl has neither. ``{CRYPT}`` marks hashes without a prefix of their own, for
+instance traditional DES ones from ProFTPD files.
 
 libpass is imported by the first hash that needs it, in the thread that checks it.
 """
@@ -80,8 +80,10 @@ def _by_libpass(prefix: str, password: bytes, stored: str) -> bool:
 def _by_system(password: bytes, stored: str) -> bool:
     function = system_crypt()
     made = function(password, stored.encode("ascii")) if function else None
-    # Failure is NULL or a token starting with an asterisk, which no hash does: crypt(3).
-    if made is None or made.startswith(b"*"):
+    # Failure is NULL or a token starting with an asterisk, which no hash does: crypt(3). musl takes a prefix
+    # that it does not know for the salt of a DES hash.
+    kind = stored[: stored.find("$", 1) + 1] if stored.startswith("$") else ""
+    if made is None or made.startswith(b"*") or not made.startswith(kind.encode("ascii")):
         raise Unusable("the crypt of this system cannot check this kind of hash")
     return hmac.compare_digest(made, stored.encode("ascii"))
 
@@ -89,7 +91,8 @@ def _by_system(password: bytes, stored: str) -> bool:
 @functools.cache
 def system_crypt() -> Callable[[bytes, bytes], bytes | None] | None:
     """The system's crypt_r(3), or None. `crypt` left the standard library in Python 3.13."""
-    for name in ("libcrypt.so.2", "libcrypt.so.1"):
+    # musl has it in its C library, which is loaded: None.
+    for name in ("libcrypt.so.2", "libcrypt.so.1", None):
         try:
             function = ctypes.CDLL(name).crypt_r
         except (OSError, AttributeError):
