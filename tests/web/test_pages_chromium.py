@@ -299,6 +299,8 @@ async def test_of_two_who_edit_one_account_the_second_is_told_and_nothing_is_los
         await second.fill("[name=description]", "typed by the second")
         await second.click(".savebar .go")
         await second.wait_for_selector("text=Somebody else has saved this account")
+        # The status of that answer, which the browser tells as an error.
+        desk.complaints[:] = [one for one in desk.complaints if "409 (Conflict)" not in one]
         assert "first@example.org" in await second.inner_text("main")
         assert await second.input_value("[name=description]") == "typed by the second"
         await second.click(".savebar .go")
