@@ -13,7 +13,9 @@ import argparse
 import os
 import random
 import shutil
+import socket
 import statistics
+import sys
 import tempfile
 import threading
 import urllib.request
@@ -54,6 +56,60 @@ class Traced(Tidegate):
         return [*super().command()[:-1], "trace"]
 
 
+class Inside(Measured):
+    """With metrics, the time of which it counts itself."""
+
+    name = "inside"
+
+    def command(self) -> list[str]:
+        script = str(Path(__file__).with_name("counted_server.py"))
+        return [sys.executable, script, str(self.work / "counted"), *super().command()[1:]]
+
+    def counted(self) -> list[int]:
+        """The numbers that `counted_server` tells."""
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.connect(str(self.work / "counted"))
+            return [int(word) for word in asked.recv(200).split()]
+
+
+def inside(base: Path, files: Path, key: Path, chosen: argparse.Namespace) -> None:
+    """Tell the share of metrics in the processor time of a server, as it counts it itself."""
+    server = Inside(base, files, key)
+    server.start()
+    stop = threading.Event()
+    threading.Thread(target=scrape, args=(stop, 5.0), daemon=True).start()
+    try:
+        for row, work in rows_of(files).items():
+            if row.startswith(chosen.rows):
+                work(server)
+                before = server.counted()
+                for _ in range(chosen.turns):
+                    work(server)
+                counts, scraped, number, whole = (
+                    now - then for now, then in zip(server.counted(), before, strict=True)
+                )
+                each = [one / chosen.turns / 1e6 for one in (counts, whole - scraped)]
+                scrapes = f"{number} scrapes of {scraped / max(number, 1) / 1e6:.2f} ms"
+                print(
+                    f"{row:18} counting {each[0]:7.3f} of {each[1]:8.1f} ms: {100 * each[0] / each[1]:.2f} %; {scrapes}"
+                )
+    finally:
+        stop.set()
+        server.stop()
+
+
+def rows_of(files: Path) -> dict[str, Callable[[Server], None]]:
+    """The transfers, by name."""
+    return {
+        "get, a large file": lambda server: sftp(server, f"get {server.remote('big')} /dev/null"),
+        "put, a large file": lambda server: sftp(server, f"put {files / 'big'} {server.remote('in/big')}"),
+        "put, small files": lambda server: sftp(
+            server, f"put -r {files / 'small'} {server.remote('in')}/{server.name.replace(' ', '-')}"
+        ),
+        "ls -l": lambda server: sftp(server, f"ls -l {server.remote('many')}"),
+    }
+
+
 def nanoseconds(pid: int) -> int:
     """Processor time of a process: user and system, of all threads that live."""
     total = 0
@@ -62,9 +118,9 @@ def nanoseconds(pid: int) -> int:
     return total
 
 
-def scrape(stop: threading.Event) -> None:
+def scrape(stop: threading.Event, seconds: float = SCRAPE_SECONDS) -> None:
     """Ask for the metrics until the end."""
-    while not stop.wait(SCRAPE_SECONDS):
+    while not stop.wait(seconds):
         urllib.request.urlopen(f"http://127.0.0.1:{Measured.metrics}/metrics").read()
 
 
@@ -82,6 +138,9 @@ def main() -> None:
     parser.add_argument("--mib", type=int, default=512, help="of the large file")
     parser.add_argument("--rows", default="", help="only those whose names begin so")
     parser.add_argument("--no-trace", action="store_true", help="compare metrics alone")
+    parser.add_argument(
+        "--inside", action="store_true", help="one server, which counts the time of metrics itself"
+    )
     chosen = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
     files, key = base / "files", make_key(base)
@@ -90,6 +149,8 @@ def main() -> None:
     stop = threading.Event()
     print(f"reference loop: {interpreter_ms():.0f} ms")
     try:
+        if chosen.inside:
+            return inside(base, files, key, chosen)
         for kind in (Plain, Measured) if chosen.no_trace else (Plain, Measured, Traced):
             server = kind(base, files, key)
             server.start()
@@ -97,17 +158,7 @@ def main() -> None:
                 os.environ.pop(name, None)
             servers.append(server)
         threading.Thread(target=scrape, args=(stop,), daemon=True).start()
-        rows: dict[str, Callable[[Server], None]] = {
-            "get, a large file": lambda server: sftp(server, f"get {server.remote('big')} /dev/null"),
-            "put, a large file": lambda server: sftp(
-                server, f"put {files / 'big'} {server.remote('in/big')}"
-            ),
-            "put, small files": lambda server: sftp(
-                server, f"put -r {files / 'small'} {server.remote('in')}/{server.name.replace(' ', '-')}"
-            ),
-            "ls -l": lambda server: sftp(server, f"ls -l {server.remote('many')}"),
-        }
-        rows = {row: work for row, work in rows.items() if row.startswith(chosen.rows)}
+        rows = {row: work for row, work in rows_of(files).items() if row.startswith(chosen.rows)}
         figures: dict[tuple[str, str], list[float]] = {}
         for turn in range(chosen.turns + 1):
             for row, work in rows.items():
