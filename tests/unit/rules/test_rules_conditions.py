@@ -195,4 +195,7 @@ def test_records_in_texts() -> None:
     for escape in ("", "json"):
         found = json.loads(render(both, change, escape))  # type: ignore[arg-type]
         assert found == {"d": {"a": "\u00e4"}, "s": '{"a":"\u00e4"}'}
+        assert render(both, change, escape).count("\u00e4") == 2  # type: ignore[arg-type]  written as it is
     assert render("{{.ObjectData}}{{.Metadata}}{{.MetadataString}}", UPLOAD) == "{}{}"
+    named = replace(change, object_name="u.1", virtual_path="/x")
+    assert render("{{ObjectName}} {{ObjectBaseName}} {{Ext}}", named) == "u.1 u .1"

@@ -146,3 +146,47 @@ def test_actions_of_the_configuration_become_rules() -> None:
         _, problems = configured_rules({"execute_on": ["upload"], **bad}, {})
         assert problems
         assert problems[0].where.startswith("common.actions.")
+
+
+def test_secrets_in_the_shapes_of_dumps() -> None:
+    def stored(password: Any) -> Any:
+        return decode_action(action(1, http_config={**HTTP, "password": password})).options["http_config"]
+
+    assert stored({"status": "Plain", "payload": "p"})["password"] == "p"
+    for nothing in (None, "", {}, {"status": ""}):
+        assert "password" not in stored(nothing)
+    for sealed in ({"status": "Secretbox", "payload": "x"}, {"status": "Plain", "payload": 7}, ["p"], 7):
+        with pytest.raises(BadRecord, match="password"):
+            stored(sealed)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        action(3, email_config={"recipients": ["a@b"], "subject": "s", "body": "b", "digest_subject": "t"}),
+        action(
+            3,
+            email_config={
+                "recipients": ["a@b"], "subject": "s", "body": "b", "digest_seconds": 5, "digest_subject": "a\nb",
+            },
+        ),
+        action(101, chat_config={"url_secret": "https://h.example/x", "text": "t", "digest_title": "t"}),
+    ],
+)  # fmt: skip
+def test_titles_of_digests_that_cannot_be(document: Any) -> None:
+    """They are one line, and of messages that are gathered."""
+    with pytest.raises(BadRecord, match="digest"):
+        decode_action(document)
+
+
+def test_titles_of_digests_are_kept() -> None:
+    chat = {
+        "url_secret": "https://h.example/x",
+        "text": "t",
+        "digest_seconds": 5,
+        "digest_title": "{{Count}}",
+    }
+    stored = decode_action(action(101, chat_config=chat))
+    assert stored.options["chat_config"]["digest_title"] == "{{Count}}"
+    again = decode_action(encode_action(stored, confidential=False), base=stored)
+    assert again.options == stored.options
