@@ -409,3 +409,18 @@ def test_the_tree_at_their_addresses(server: DavServer, disk: Person) -> None:
             assert dav.ask("GET", f"{base}/d/g").body == b"x"
             assert dav.code("DELETE", f"{base}/d/") == 204
         assert dav.code("PROPFIND", f"/remote.php/dav/files/{user}/../../../x", Depth="0") in (400, 404)
+
+
+def test_who_has_an_upload_in_parts_is_put_out_last(tmp_path: Path) -> None:
+    sections = {"cache": {"users": {"max_size": 2}}}
+    with dav_server(tmp_path, binding={"nextcloud": True}, **sections) as server:
+        first, second, third = server.account(), server.account(), server.account()
+        with Parts(server.plain, first) as upload:
+            assert upload.begin().code == 201
+            assert upload.put("1", b"content") == 201
+            for person in (second, third):
+                with Dav(server.plain, person) as client:
+                    assert client.code("GET", "/") == 200
+            assert server.running.wait_line("disconnected", username=second.name)["by"] == "max_clients"
+            assert upload.end("/f").code == 201
+            assert upload.get("/f") == b"content"

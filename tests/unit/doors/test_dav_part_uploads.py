@@ -227,3 +227,56 @@ def test_addresses(raw: str, found: Address | None) -> None:
 def test_addresses_that_cannot_be_read(raw: str) -> None:
     with pytest.raises(InvalidPath):
         parse(f"/remote.php/dav/{raw}".encode(), "")
+
+
+async def test_nothing_is_added_while_it_becomes_a_file(upload: PartUpload) -> None:
+    assert await put(upload, "1", b"abc")
+    with upload.held():
+        late = asyncio.create_task(put(upload, "2", b"def"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        with pytest.raises(Rejected) as caught, upload.held():
+            raise AssertionError
+        assert caught.value.code == 409
+        assert (upload.size, late.done()) == (3, False)
+    assert await late
+    assert upload.size == 6
+
+
+async def test_a_part_that_is_late_finds_no_upload(upload: PartUpload) -> None:
+    with upload.held():
+        late = asyncio.create_task(put(upload, "1", b"abc"))
+        await asyncio.sleep(0)
+        upload.forget()
+    with pytest.raises(Rejected) as caught:
+        await late
+    assert caught.value.code == 404
+    await upload.file.abort()
+
+
+async def test_it_does_not_become_a_file_while_a_part_arrives(upload: PartUpload) -> None:
+    gate = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        await gate.wait()
+        yield b"abc"
+
+    name = part_name("1")
+    assert name is not None
+    arriving = asyncio.create_task(upload.put("1", name, 3, slow()))
+    await asyncio.sleep(0)
+    with pytest.raises(Rejected) as caught, upload.held():
+        raise AssertionError
+    assert caught.value.code == 409
+    gate.set()
+    assert await arriving
+
+
+@pytest.mark.parametrize("length", [-1, 2])
+async def test_an_empty_part_is_no_other_part(upload: PartUpload, length: int) -> None:
+    assert await put(upload, "1", length=0)
+    assert not await put(upload, "1", length=0)
+    with pytest.raises(Rejected) as caught:
+        await put(upload, "1", b"zz", length=length)
+    assert caught.value.code == 409
+    assert upload.size == 0

@@ -220,10 +220,12 @@ class Clients:
         most = self.options.max_clients or MAX_CLIENTS
         if len(self._known) < most:
             return
-        for client in self._known.values():
-            if not client.requests:
-                self.end(client, "max_clients")
-                return
+        # What has come of an upload in parts would be lost, so those go when nobody else is left.
+        for spared in (True, False):
+            for client in self._known.values():
+                if not client.requests and not (spared and client.uploads):
+                    self.end(client, "max_clients")
+                    return
         raise Rejected(503, "too many clients at a time", headers=[(b"retry-after", b"5")])
 
     async def _still_right(self, client: Client) -> bool:

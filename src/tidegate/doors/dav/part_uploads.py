@@ -9,9 +9,10 @@ on storage that writes no byte twice.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -121,6 +122,24 @@ class PartUpload:
         await self.file.abort()
 
     # -- parts -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """No part comes, and nobody else publishes it, meanwhile: what was judged is what is published.
+
+        Raises:
+            Rejected: a part arrives, or somebody publishes it.
+        """
+        if self.over or self._appending:
+            raise Rejected(409, "a part is arriving, or the upload is becoming a file")
+        self._appending = True
+        self._busy += 1
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            self._appending = False
+            self._wake()
 
     @property
     def whole(self) -> bool:
@@ -283,13 +302,14 @@ async def _compared(part: Part, length: int, pieces: AsyncIterator[bytes]) -> No
         Rejected: it is another one.
     """
     size = crc = 0
-    if length in (-1, part.size):
+    same = length in (-1, part.size)
+    if same:
         async for piece in pieces:
             crc = zlib.crc32(piece, crc)
             size += len(piece)
             if size > part.size:
                 break
-    if (size, crc) != (part.size, part.crc):
+    if not same or (size, crc) != (part.size, part.crc):
         raise Rejected(409, "there is another part of this name already")
 
 

@@ -129,6 +129,12 @@ async def move(call: Call) -> None:
         raise Rejected(409, "Destination is another one than the one that the upload began with")
     if call.refuses(target):
         raise Rejected(403, "files of this name are not taken here")
+    with upload.held():
+        await _become(call, upload, target)
+
+
+async def _become(call: Call, upload: PartUpload, target: VPath) -> None:
+    request = call.request
     total = max(_total(request), upload.total)
     if not upload.whole or (total >= 0 and total != upload.size):
         raise Rejected(400, f"{upload.size} bytes have come, and a part is missing or not whole")

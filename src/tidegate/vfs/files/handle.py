@@ -765,7 +765,13 @@ class File:
         return self._upload
 
     def named(self, path: VPath, resolved: ResolvedPath) -> None:
-        """It is published at this path; see `tidegate.vfs.files.unnamed`."""
+        """It is published at this path; see `tidegate.vfs.files.unnamed`.
+
+        Raises:
+            InvalidHandle: it is closed, and inspectors may have been asked about the path that it had.
+        """
+        if self._closed:
+            raise InvalidHandle
         self.path = self.virtual_path = path
         self._resolved = resolved
 

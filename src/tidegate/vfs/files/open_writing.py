@@ -120,11 +120,7 @@ async def open_upload(context: Context, path: VPath, flags: OpenFlags, attrs: At
         mount.charges.may_upload(new=entry is None, replaced=old if checked.flags.truncate else 0)
         if entry is not None and not checked.flags.truncate:
             mount.charges.require_size(old + 1)
-    if context.inspections is not None and context.inspections.open_upload:
-        await context.inspect(
-            Inspected.OPEN_UPLOAD, intent, path, size=old, location=checked.resolved.location,
-            open_flags=flags_of_open(context.peer.protocol, checked.flags, new=entry is None),
-        )  # fmt: skip
+    await inspect_opening(context, path, checked)
     wanted = options_of(context, checked, attrs)
     file = await settle(context, lambda act: begin_upload(context, act, path, checked, wanted))
     if checked.flags.read:
@@ -188,6 +184,25 @@ async def checked_upload(context: Context, path: VPath, flags: OpenFlags, *, may
     flags, withheld = _readable(context, flags, path, there)
     flags, one_way = _capable(resolved.backend, flags, entry)
     return Checked(resolved, entry, flags, withheld, may_replace, one_way)
+
+
+async def inspect_opening(context: Context, path: VPath, checked: Checked) -> None:
+    """Ask inspectors about a file that is about to be written.
+
+    Raises:
+        TidegateError: it may not be.
+    """
+    if context.inspections is None or not context.inspections.open_upload:
+        return
+    entry = checked.entry
+    await context.inspect(
+        Inspected.OPEN_UPLOAD,
+        Intent.UPLOAD if entry is None else Intent.OVERWRITE,
+        path,
+        size=entry.size if entry is not None and entry.is_file else 0,
+        location=checked.resolved.location,
+        open_flags=flags_of_open(context.peer.protocol, checked.flags, new=entry is None),
+    )
 
 
 def options_of(context: Context, checked: Checked, attrs: Attrs | None) -> OpenOptions:

@@ -36,7 +36,7 @@ from tidegate.vfs.files.handle import File
 from tidegate.vfs.files.in_order import inner_of
 from tidegate.vfs.files.inspection import reads_back
 from tidegate.vfs.files.open_reading import refuse_mount_point
-from tidegate.vfs.files.open_writing import Checked, begin_upload, checked_upload, options_of
+from tidegate.vfs.files.open_writing import Checked, begin_upload, checked_upload, inspect_opening, options_of
 from tidegate.vfs.mounts import ResolvedPath
 
 NEW = OpenFlags(write=True, create=True, truncate=True, atomic=True)
@@ -171,6 +171,7 @@ async def name_upload(context: Context, file: File, path: VPath) -> None:
         await made(context, goal)
     with context.limits(intent, path):
         goal.mount.charges.require_size(upload.high)
+    await inspect_opening(context, path, checked)
     await settle(context, lambda act: _named(context, act, file, handle, path, checked))
 
 
@@ -185,11 +186,11 @@ async def _named(  # noqa: PLR0917
         act.commit()
         old = await _size(context, goal)
         there.learn(old)
+        file.named(path, goal)
         # As of any upload: who may not overwrite does not replace what comes meanwhile.
         replace = checked.may_replace or checked.entry is not None
         handle.goal = context.opening_through(goal), goal.key, replace
         upload.renamed(there)
-        file.named(path, goal)
 
 
 async def _require_directory(context: Context, goal: ResolvedPath) -> None:
