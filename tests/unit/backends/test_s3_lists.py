@@ -101,7 +101,19 @@ def test_what_is_written_in_another_way_is_left_to_the_library(body: str) -> Non
     assert objects_of(page(body)) is None
 
 
-@pytest.mark.parametrize("body", [b"", b"busy", page("")[:-5], page("<Contents>")])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"busy",
+        page("")[:-5],
+        page("<Contents>"),
+        *(
+            b'<?xml version="1.0" encoding="%b"?><ListBucketResult/>' % name
+            for name in (b"x", b"utf-7", b"idna")
+        ),
+    ],
+)
 def test_a_list_that_is_cut_is_asked_for_again(body: bytes) -> None:
     with pytest.raises(b.HTTPClientError) as caught:
         objects_of(body)

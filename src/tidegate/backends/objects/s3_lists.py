@@ -33,7 +33,7 @@ def objects_of(body: bytes) -> dict[str, Any] | None:
     """
     try:
         root = ET.fromstring(body)  # noqa: S314 - expat has bounds of its own
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two: an encoding that nobody knows
         raise b.HTTPClientError(error=f"a list that is none: {error}") from None
     # Services write elements with or without the namespace.
     space, _, tag = root.tag.rpartition("}")
