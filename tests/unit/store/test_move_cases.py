@@ -527,6 +527,17 @@ async def test_a_part_that_leads_elsewhere_is_left_out_and_closes(part: object, 
     assert not moved.users["ana"].virtual_folders
 
 
+async def test_parts_of_folders_with_long_names_are_different_folders() -> None:
+    mounts = [
+        {"name": "n" * 200 + end, "virtual_path": f"/{end}", "mapped_path": f"/srv/{end}", "subpath": "in"}
+        for end in ("a", "b")
+    ]
+    moved = await move({"users": [person("ana", virtual_folders=mounts)], "version": 17})
+    found = moved.users["ana"].virtual_folders
+    assert {one.virtual_path: one.mapped_path for one in found} == {"/a": "/srv/a/in", "/b": "/srv/b/in"}
+    assert len({one.name for one in found}) == 2
+
+
 async def test_a_folder_that_only_its_record_describes_cannot_be_parted() -> None:
     folder = {"name": "v", "mapped_path": "/srv/v"}
     mount = {"name": "v", "virtual_path": "/v", "subpath": "in"}

@@ -46,9 +46,11 @@ def split_off(mount: Document) -> str | None:
         return None
     if not part or len(given) > 1 or not _move(mount, part):
         return _UNUSABLE
-    digest = hashlib.sha256(part.encode("utf-8", "replace")).hexdigest()[:12]
+    whole = str(mount.get("name", ""))
+    # Of the folder's name too, for it may be cut: two folders must not become one.
+    digest = hashlib.sha256(f"{whole}\0{part}".encode("utf-8", "replace")).hexdigest()[:12]
     readable = "".join(char if char.isascii() and char.isalnum() else "-" for char in part)[:60]
-    name = str(mount.get("name", "")).encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore")
+    name = whole.encode("utf-8", "replace")[:_NAME_BYTES].decode("utf-8", "ignore")
     mount["name"] = f"{name}-{readable}-{digest}"
     for key in ("id", "used_quota_size", "used_quota_files", "last_quota_update"):
         mount.pop(key, None)
