@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tidegate.model import Account, Peer
     from tidegate.relocation.moves import Moves
     from tidegate.web.api.log_lines import LogSearches
-    from tidegate.web.api.table_works import TableWorks
+    from tidegate.web.api.table_jobs import TableJobs
 
 MAX_JOBS: Final = 8
 """Background jobs (scans after a load) at a time."""
@@ -202,15 +202,15 @@ class Jobs:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._tables: TableWorks | None = None
+        self._tables: TableJobs | None = None
 
     @property
-    def tables(self) -> TableWorks:
+    def tables(self) -> TableJobs:
         """Tables of users that are being added."""
         if self._tables is None:
-            from tidegate.web.api.table_works import TableWorks
+            from tidegate.web.api.table_jobs import TableJobs
 
-            self._tables = TableWorks(self)
+            self._tables = TableJobs(self)
         return self._tables
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> None:

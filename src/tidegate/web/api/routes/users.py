@@ -31,7 +31,7 @@ from tidegate.web.api.routes import BASE
 
 if TYPE_CHECKING:
     from tidegate.accounts.bulk import Outcome
-    from tidegate.web.api.table_works import TableWork
+    from tidegate.web.api.table_jobs import TableJob
 
 AT_ONCE_OVER_REST: Final = 100
 """Plain passwords of a table whose outcome is the answer itself: programs wait longer than people."""
@@ -128,7 +128,7 @@ def _outcome(made: Sequence[Outcome]) -> dict[str, Any]:
     return answer
 
 
-def _progress(work: TableWork) -> dict[str, Any]:
+def _progress(work: TableJob) -> dict[str, Any]:
     state = "running" if work.running else "failed" if work.error else "done"
     error = "" if work.running else work.error
     counts = {"hashed": work.done, "to_hash": work.total}

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
-class TableWork:
+class TableJob:
     """A table that is or was added.
 
     Attributes:
@@ -53,7 +53,7 @@ class TableWork:
         return not self.ended
 
 
-class TableWorks:
+class TableJobs:
     """The tables of one server, one at a time.
 
     Args:
@@ -62,9 +62,9 @@ class TableWorks:
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
-        self._known: dict[str, TableWork] = {}
+        self._known: dict[str, TableJob] = {}
 
-    def find(self, key: str, by: str) -> TableWork:
+    def find(self, key: str, by: str) -> TableJob:
         """A table by its id.
 
         Raises:
@@ -76,7 +76,7 @@ class TableWorks:
             raise NotFound("no such table of yours: it is long over, or was begun on another server")
         return found
 
-    def begin(self, services: Services, plan: Plan, by: Actor) -> TableWork:
+    def begin(self, services: Services, plan: Plan, by: Actor) -> TableJob:
         """Begin to add the users of a plan without mistakes.
 
         Raises:
@@ -86,10 +86,10 @@ class TableWorks:
         running = next((one for one in self._known.values() if one.running), None)
         if running is not None:
             raise Conflict(f"a table of {running.by} is being added; wait until that is over")
-        work = TableWork(by=by.name, total=plan.hashes)
-        self._jobs.start(self._add(services, work, plan, by), "users of a table")
-        self._known[work.id] = work
-        return work
+        job = TableJob(by=by.name, total=plan.hashes)
+        self._jobs.start(self._add(services, job, plan, by), "users of a table")
+        self._known[job.id] = job
+        return job
 
     def _forget(self) -> None:
         now = time.monotonic()
@@ -98,27 +98,27 @@ class TableWorks:
             if index >= KEPT or now - one.ended > KEPT_SECONDS:
                 del self._known[one.id]
 
-    async def _add(self, services: Services, work: TableWork, plan: Plan, by: Actor) -> None:
-        work.error = "it was broken off, and nothing was added"
+    async def _add(self, services: Services, job: TableJob, plan: Plan, by: Actor) -> None:
+        job.error = "it was broken off, and nothing was added"
 
         def hashed() -> None:
-            work.done += 1
+            job.done += 1
 
         async def still() -> None:
             await _require_still(services, by)
 
         try:
-            work.made = await services.administration.bulk.create(plan, by=by, hashed=hashed, check=still)
-            work.error = ""
+            job.made = await services.administration.bulk.create(plan, by=by, hashed=hashed, check=still)
+            job.error = ""
         except LoginRefused:
-            work.error = "the server is busy, and nothing was added"
+            job.error = "the server is busy, and nothing was added"
         except TidegateError as error:
-            work.error = f"{error.text}; nothing was added"
+            job.error = f"{error.text}; nothing was added"
         except Exception:
-            work.error = "the server met a fault, and its log has more"
+            job.error = "the server met a fault, and its log has more"
             _log.exception("a table of %r failed", by.name)
         finally:
-            work.ended = time.monotonic()
+            job.ended = time.monotonic()
 
 
 async def _require_still(services: Services, by: Actor) -> None:
