@@ -129,6 +129,22 @@ def test_who_does_nothing_is_logged_out(tmp_path: Path) -> None:
         assert server.running.wait_line("disconnected", username=first.name)["by"] == "max_clients"
 
 
+def test_one_account_with_many_programs_puts_out_nobody_else(tmp_path: Path) -> None:
+    with dav_server(tmp_path, cache={"users": {"max_size": 3}}) as server:
+        first, second, many = server.account(), server.account(), server.account()
+        for person in (first, second):
+            with Dav(server.plain, person) as client:
+                assert client.code("GET", "/") == 200
+        for name in ("a", "b", "c", "d"):
+            with Dav(server.plain, many) as client:
+                assert client.code("GET", "/", User_Agent=name) == 200
+        wait_for(lambda: len(lines(server, many, "disconnected")) == 3, "its own clients do not give way")
+        for person in (first, second):
+            with Dav(server.plain, person) as client:
+                assert client.code("GET", "/") == 200
+            assert len(lines(server, person, "login")) == 1
+
+
 def test_a_stop_ends_all_and_says_so(tmp_path: Path) -> None:
     with dav_server(tmp_path) as server:
         person = server.account()

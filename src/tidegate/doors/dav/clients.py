@@ -15,7 +15,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import replace
 from typing import Any, Final
 
@@ -135,7 +135,7 @@ class Clients:
             record.closed(client_version=agent)
             raise Rejected(401, "the user name or the password is wrong")
         try:
-            self._make_room()  # now and not before: a wrong password must put nobody out
+            self._make_room(outcome.username)  # now and not before: a wrong password must put nobody out
             made = await self._enter(key, peer, record, outcome)
         except Rejected:
             record.login_failed(outcome.method, "max_clients")
@@ -211,8 +211,15 @@ class Clients:
         self._known[key] = client
         return client
 
-    def _make_room(self) -> None:
+    def _make_room(self, username: str) -> None:
         """Have the longest idle client end where there is no room for another.
+
+        Clients of the account itself give way, and of accounts that have more than it has; those of whoever
+        has most go first. With other passwords (where it takes any) or other names of programs one account
+        makes as many clients as it likes, and would put out everybody else.
+
+        Args:
+            username: of the account that logs in.
 
         Raises:
             Rejected: all of them are busy.
@@ -220,12 +227,19 @@ class Clients:
         most = self.options.max_clients or MAX_CLIENTS
         if len(self._known) < most:
             return
+        held = Counter(client.principal.username for client in self._known.values())
         # What has come of an upload in parts would be lost, so those go when nobody else is left.
         for spared in (True, False):
-            for client in self._known.values():
-                if not client.requests and not (spared and client.uploads):
-                    self.end(client, "max_clients")
-                    return
+            idle = [
+                (client, held[name])
+                for client in self._known.values()
+                if not client.requests
+                and not (spared and client.uploads)
+                and ((name := client.principal.username) == username or held[name] > held[username])
+            ]
+            if idle:
+                self.end(max(idle, key=lambda one: one[1])[0], "max_clients")
+                return
         raise Rejected(503, "too many clients at a time", headers=[(b"retry-after", b"5")])
 
     async def _still_right(self, client: Client) -> bool:
