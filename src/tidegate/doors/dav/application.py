@@ -84,17 +84,17 @@ class DavApplication:
 
     async def _serve(self, request: Request) -> None:
         try:
-            request.find_place()
+            request.read_address()
         except InvalidPath as error:
             raise Rejected(404, error.text) from None
-        place = request.place
-        found = (METHODS if place is None or not place.uploads else parts.METHODS).get(request.method)
+        address = request.address
+        found = (METHODS if address is None or not address.uploads else parts.METHODS).get(request.method)
         if found is None:
             raise Rejected(405, "no such method here", headers=[(b"allow", reading.ALLOW)])
         method, intent = found
         client = await self._client(request)
         request.exchange.proved()
-        if place is not None and place.user not in ("", client.principal.username):
+        if address is not None and address.user not in ("", client.principal.username):
             raise Rejected(404, "no such user here")
         scope = request.scope
         scope[http_scope.WHO], scope[http_scope.PEER] = client.principal.username, client.peer
@@ -102,10 +102,10 @@ class DavApplication:
             await self._answer(request, client, method, intent)
 
     async def _answer(self, request: Request, client: Client, method: Method, intent: str) -> None:
-        place = request.place
+        address = request.address
         try:
-            if place is not None and place.uploads:
-                path = VPath.parse("/" + place.upload)  # of events; the file's is in Destination
+            if address is not None and address.uploads:
+                path = VPath.parse("/" + address.upload)  # of events; the file's is in Destination
             else:
                 path = request.path
         except InvalidPath as error:

@@ -65,6 +65,7 @@ class PartUpload:
     Attributes:
         size: bytes that have come.
         parts: in order; the last one may not be whole.
+        over: it is published or given up.
     """
 
     def __init__(self, client: Client, name: str, file: File, target: VPath | None, total: int) -> None:
@@ -217,8 +218,8 @@ class PartUpload:
             except TimeoutError:
                 if self._appending:
                     continue
-                text = f"parts come in order: {self.size} bytes are there, and a part is missing"
-                raise Rejected(409, text) from None
+                why = f"parts come in order: {self.size} bytes are there, and a part is missing"
+                raise Rejected(409, why) from None
 
     def _is_next(self, name: PartName) -> bool:
         if name.number < 0:

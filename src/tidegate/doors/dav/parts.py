@@ -26,9 +26,9 @@ MAX_DIGITS: Final = 18
 """Of OC-Total-Length."""
 
 
-def _place(request: Request) -> nextcloud.Address:
-    assert request.place is not None  # whoever asks for a method here has one
-    return request.place
+def _address(request: Request) -> nextcloud.Address:
+    assert request.address is not None  # whoever asks for a method here has one
+    return request.address
 
 
 def _upload(call: Call) -> PartUpload:
@@ -37,7 +37,7 @@ def _upload(call: Call) -> PartUpload:
     Raises:
         Rejected: there is none.
     """
-    found = call.client.uploads.get(_place(call.request).upload)
+    found = call.client.uploads.get(_address(call.request).upload)
     if found is None:
         raise Rejected(404, "no such upload; one without requests for an hour is given up")
     found.touch()
@@ -61,12 +61,12 @@ def _total(request: Request) -> int:
 async def mkcol(call: Call) -> None:
     """MKCOL: a new upload."""
     request, client = call.request, call.client
-    place = _place(request)
+    address = _address(request)
     if request.has_body:
         raise Rejected(415, "MKCOL: bodies are not understood")
-    if place.part or not place.upload:
+    if address.part or not address.upload:
         raise Rejected(405, "an upload has parts, and no directories")
-    if place.upload in client.uploads:
+    if address.upload in client.uploads:
         raise Rejected(405, "there is an upload of this name already")
     if len(client.uploads) >= MAX_UPLOADS:
         raise Rejected(429, f"{MAX_UPLOADS} uploads in parts are not complete")
@@ -74,10 +74,10 @@ async def mkcol(call: Call) -> None:
     target = request.target() if request.header("destination") else None
     total = _total(request)
     file = await _opened(call, target, total)
-    if place.upload in client.uploads:  # begun by another request meanwhile
+    if address.upload in client.uploads:  # begun by another request meanwhile
         await file.abort()
         raise Rejected(405, "there is an upload of this name already")
-    PartUpload(client, place.upload, file, target, total)
+    PartUpload(client, address.upload, file, target, total)
     await request.answer(201)
 
 
@@ -86,7 +86,7 @@ async def _opened(call: Call, target: VPath | None, total: int) -> File:
     session = call.session
     if target is None:
         try:
-            return await session.open_unnamed(VPath.parse("/" + _place(call.request).upload))
+            return await session.open_unnamed(VPath.parse("/" + _address(call.request).upload))
         except Unsupported as error:
             raise Rejected(409, f"{error.text}: Destination has to be sent with MKCOL", cause=error) from None
     if call.refuses(target):
@@ -103,9 +103,9 @@ async def _opened(call: Call, target: VPath | None, total: int) -> File:
 async def put(call: Call) -> None:
     """PUT: a part."""
     request = call.request
-    place = _place(request)
+    address = _address(request)
     upload = _upload(call)
-    name = nextcloud.part_name(place.part)
+    name = nextcloud.part_name(address.part)
     if name is None:
         raise Rejected(400, "the name of a part is its number, or the offsets of its first and last byte")
     if name.number > nextcloud.MAX_PARTS:
@@ -114,7 +114,7 @@ async def put(call: Call) -> None:
         upload.total = _total(request)
     if call.draining():
         call.may_begin()
-    new = await upload.put(place.part, name, request.length, request.pieces())
+    new = await upload.put(address.part, name, request.length, request.pieces())
     await request.answer(201 if new else 204)
 
 
@@ -122,7 +122,7 @@ async def move(call: Call) -> None:
     """MOVE of ``.file``: the upload becomes a file."""
     request = call.request
     upload = _upload(call)
-    if _place(request).part != nextcloud.WHOLE:
+    if _address(request).part != nextcloud.WHOLE:
         raise Rejected(403, f"{nextcloud.WHOLE} is what an upload becomes a file by")
     target = request.target()
     if upload.target is not None and target != upload.target:
@@ -181,7 +181,7 @@ async def _publish(call: Call, upload: PartUpload, entry: Entry | None) -> None:
 async def delete(call: Call) -> None:
     """DELETE: the upload is given up."""
     upload = _upload(call)
-    if _place(call.request).part:
+    if _address(call.request).part:
         raise Rejected(403, "a part cannot be taken away from an upload")
     await upload.end()
     await call.request.answer(204)
@@ -190,12 +190,12 @@ async def delete(call: Call) -> None:
 async def propfind(call: Call) -> None:
     """PROPFIND: the parts that have come whole."""
     request = call.request
-    place = _place(request)
+    address = _address(request)
     upload = _upload(call)
-    if place.part:
+    if address.part:
         raise Rejected(404, "parts are told by their upload")
     await request.body(_MAX_BODY)
-    base = paths.quoted(f"{place.uploads}/{place.upload}/")
+    base = paths.quoted(f"{address.uploads}/{address.upload}/")
     collection = "<D:resourcetype><D:collection/></D:resourcetype>"
     body = [answers.OPEN, answers.response(base, [answers.propstat([collection], 200)])]
     if request.header("depth") != "0":

@@ -67,7 +67,7 @@ class Request:
         encrypted: nobody on the way can read it.
         exchange: the request on its connection.
         started: the head of the answer is out.
-        place: what the address names, if it is one of Nextcloud's and the binding has them.
+        address: the address, if it is one of Nextcloud's and the binding has them; see `read_address`.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,21 +87,21 @@ class Request:
             bool(scope[http_scope.BY_PROXY]) and self.header("x-forwarded-proto") == "https"
         )
         self.started = False
-        self.place: nextcloud.Address | None = None
+        self.address: nextcloud.Address | None = None
 
-    def find_place(self) -> None:
-        """See what an address of Nextcloud's names.
+    def read_address(self) -> None:
+        """Take an address of Nextcloud's apart, if the binding has them.
 
         Raises:
             InvalidPath: it cannot be read.
         """
         if self.binding.nextcloud:
-            self.place = nextcloud.parse(self.raw_path, self.binding.prefix)
+            self.address = nextcloud.parse(self.raw_path, self.binding.prefix)
 
     @property
     def prefix(self) -> str:
         """Of the addresses of the tree, as this request sees it."""
-        return self.binding.prefix if self.place is None else self.place.prefix
+        return self.binding.prefix if self.address is None else self.address.prefix
 
     # -- what was asked ----------------------------------------------------------------------------------
 

@@ -295,7 +295,7 @@ def _digest(value: str | None) -> _Digest | None:
 async def patch(call: Call) -> None:
     """PATCH: bytes in the middle or at the end of a file (SabreDAV's partial update)."""
     request = call.request
-    if request.place is not None and (wanted_sum := request.header("x-recalculate-hash")) is not None:
+    if request.address is not None and (wanted_sum := request.header("x-recalculate-hash")) is not None:
         await _summed(call, wanted_sum)
         return
     kind = (request.header("content-type") or "").partition(";")[0].strip().lower()
