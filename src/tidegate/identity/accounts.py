@@ -32,7 +32,7 @@ class Accepted:
         stored: it is the provider's.
         hashed: the password fits the stored hash.
         coded: a one-time code was right.
-        unlooked: nobody looked at the password, as the account takes any. It may come in as such an account
+        unverified: the password was not verified, as the account takes any. It may come in as such an account
             alone, whatever is found out about it afterwards.
     """
 
@@ -40,7 +40,7 @@ class Accepted:
     stored: bool
     hashed: bool = False
     coded: bool = False
-    unlooked: bool = False
+    unverified: bool = False
 
 
 class StoredAccounts:
@@ -74,7 +74,7 @@ class StoredAccounts:
         return await self._provider.user(username)
 
     async def verify(self, attempt: LoginAttempt) -> Accepted | Account | None:
-        """As `Authenticator.verify`; `Accepted` if the password was not looked at.
+        """As `Authenticator.verify`; `Accepted` if the password was not verified.
 
         Costs the same whether or not the account exists.
 
@@ -94,7 +94,7 @@ class StoredAccounts:
                 require_flags(account, credential)
         elif credential.kind in ("password", "keyboard-interactive"):
             if account is not None and await self.takes_any_password(account, attempt):
-                return Accepted(account, stored=True, unlooked=True)
+                return Accepted(account, stored=True, unverified=True)
             stored = account.password if account is not None else ""
             right = await self._checker.fits(attempt.peer.remote_ip, username, stored, credential.secret)
         elif credential.kind == CERTIFICATE:
@@ -110,7 +110,7 @@ class StoredAccounts:
         return account
 
     async def takes_any_password(self, account: Account, attempt: LoginAttempt) -> bool:
-        """True if the password of this attempt need not be looked at.
+        """True if the password of this attempt need not be verified.
 
         Raises:
             ProviderUnavailable: the provider cannot be asked for the account's groups.

@@ -370,7 +370,7 @@ class Identity:
             raise LoginRefused("provider_error") from error
         now_ms = int(self._clock() * 1000)
         family = peer.protocol.family
-        if self._stages.is_unlooked(proved.step) and not takes_any_password(account, family):
+        if self._stages.is_unverified(proved.step) and not takes_any_password(account, family):
             # Its groups, or what an authenticator says before a login, have changed since it was let through.
             raise LoginRefused("bad_credential")
         hashed = self._stages.is_hashed(proved.step)

@@ -209,9 +209,9 @@ class Stages:
         return step.authenticator is self._stored and (step.accepted is None or step.accepted.hashed)
 
     @staticmethod
-    def is_unlooked(step: Step) -> bool:
-        """True if nobody looked at the password; see `Accepted`."""
-        return step.accepted is not None and step.accepted.unlooked
+    def is_unverified(step: Step) -> bool:
+        """True if the password was not verified; see `Accepted`."""
+        return step.accepted is not None and step.accepted.unverified
 
     # -- who ---------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ HINT: Final = "take is_anonymous away, and give the account a password"
 
 
 def takes_any_password(account: Account, family: str) -> bool:
-    """True if a password of the account is not looked at.
+    """True if a password of the account is not verified.
 
     Args:
         account: with what its groups give.
