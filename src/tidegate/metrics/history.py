@@ -21,7 +21,7 @@ POINTS: Final = 360
 MAX_GAP_SECONDS: Final = 100.0
 """After a longer pause (a host that slept) no point is made: an average over it would tell nothing."""
 
-Flying = Callable[[], Mapping[str, tuple[int, int]]]
+InFlight = Callable[[], Mapping[str, tuple[int, int]]]
 """Gives number and bytes of the transfers in flight, by direction (``in``, ``out``)."""
 
 
@@ -54,9 +54,9 @@ class MovedBytes:
         self._events = events
         self._most = {"in": 0.0, "out": 0.0}
 
-    def totals(self, flying: Mapping[str, tuple[int, int]]) -> Mapping[str, float]:
+    def totals(self, in_flight: Mapping[str, tuple[int, int]]) -> Mapping[str, float]:
         """Bytes by direction, as of now."""
-        now = {name: float(flying.get(name, (0, 0))[1]) for name in self._most}
+        now = {name: float(in_flight.get(name, (0, 0))[1]) for name in self._most}
         for key, count in self._events.transfers.items():
             now[DIRECTIONS[key[0]]] += count.size
         self._most = {name: max(self._most[name], value) for name, value in now.items()}
@@ -69,7 +69,7 @@ class History:
     Args:
         events: counts of the server.
         recent: its last minute.
-        flying: gives what is in flight.
+        in_flight: gives the transfers in flight.
         monotonic: seconds.
 
     Attributes:
@@ -81,13 +81,13 @@ class History:
         self,
         events: EventCounts,
         recent: Recent,
-        flying: Flying,
+        in_flight: InFlight,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.recent: Final = recent
         self.points: Final[deque[Point]] = deque(maxlen=POINTS)
         self._moved = MovedBytes(events)
-        self._flying = flying
+        self._in_flight = in_flight
         self._monotonic = monotonic
         self._before = self._now()
         self._task: asyncio.Task[None] | None = None
@@ -95,7 +95,7 @@ class History:
     def start(self) -> None:
         """Add points from now on."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="hour of the figures")
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="history of metrics")
 
     async def close(self) -> None:
         """Stop."""
@@ -121,7 +121,7 @@ class History:
             )
 
     def _now(self) -> tuple[float, Mapping[str, float]]:
-        return self._monotonic(), self._moved.totals(self._flying())
+        return self._monotonic(), self._moved.totals(self._in_flight())
 
     async def _run(self) -> None:
         while True:

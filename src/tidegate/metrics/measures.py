@@ -9,7 +9,7 @@ from typing import Final
 
 from tidegate.metrics.counts import EventCounts
 from tidegate.metrics.histogram import LAG_SECONDS, Histogram
-from tidegate.metrics.history import Flying, History
+from tidegate.metrics.history import History, InFlight
 from tidegate.metrics.recent import Recent
 from tidegate.metrics.timings import Timings
 
@@ -46,15 +46,15 @@ class Measures:
         await self._adding
         return self.events
 
-    async def remember(self, flying: Flying) -> History:
+    async def remember(self, in_flight: InFlight) -> History:
         """Keep the last minute and the last hour from now on, unless that is done already.
 
         Args:
-            flying: gives what is in flight.
+            in_flight: gives the transfers in flight.
         """
         if self._history is None:
             self.events.recent = Recent()
-            self._history = History(self.events, self.events.recent, flying)
+            self._history = History(self.events, self.events.recent, in_flight)
             self._history.start()
         await self.count()
         return self._history

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last minute, the last refusals and the last troubles of storage, for the pages."""
+"""The last minute, the last refusals and the last failures of storage, for the pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tidegate.events.kinds import ConnectionRefused, Failed, LoginFailed, Refuse
 from tidegate.model.action import DIRECTIONS
 
 MAX_REFUSALS: Final = 50
-"""Refusals that are remembered, and as many troubles."""
+"""Refusals that are remembered, and as many failures."""
 WINDOW_SECONDS: Final = 60
 """Seconds of ``a minute``."""
 MAX_FINISHED: Final = 4_000
@@ -32,12 +32,12 @@ class Refusal:
         username: of the account; empty if unknown.
         what: the act in words.
         path: that it was about; empty for none.
-        rule: that decided; of a trouble ``storage`` and the system's word for it.
+        rule: that decided; of a failure ``storage`` and the name of its errno.
         ip: of the client.
         protocol: of the door.
         connection_id: empty for none.
         intent: word that `explain --op` takes; ``login`` for logins.
-        trouble: no rule refused it.
+        failure: storage could not do it, and no rule refused it.
     """
 
     at: int
@@ -49,7 +49,7 @@ class Refusal:
     protocol: str
     connection_id: str
     intent: str
-    trouble: bool = False
+    failure: bool = False
 
 
 class Minute:
@@ -91,7 +91,7 @@ class Recent:
         logins: of the last minute by method.
         refusals: of the last minute, ``login`` and ``policy``.
         last: the last refusals, the newest last.
-        troubles: the last failures of storage that an operator has to know, likewise; apart, so that a flood
+        failures: the last failures of storage that an operator has to know, likewise; apart, so that a flood
             of refusals does not push them out.
     """
 
@@ -99,7 +99,7 @@ class Recent:
         self.logins = Minute()
         self.refusals = Minute()
         self.last: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
-        self.troubles: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
+        self.failures: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
         self._finished: dict[Key, tuple[str, int]] | None = None
 
     def finished(self, event: Transferred) -> None:
@@ -127,13 +127,13 @@ class Recent:
     def failed(self, event: Failed) -> None:
         """Storage could not do something."""
         rule = f"{event.rule} {event.errno}".strip()
-        self.troubles.append(
-            _refusal(event, event.intent, event.virtual_path, rule, event.intent, trouble=True)
+        self.failures.append(
+            _refusal(event, event.intent, event.virtual_path, rule, event.intent, failure=True)
         )
 
     def newest(self) -> list[Refusal]:
-        """Refusals and troubles, the newest first."""
-        return sorted((*self.last, *self.troubles), key=lambda one: one.at)[::-1]
+        """Refusals and failures, the newest first."""
+        return sorted((*self.last, *self.failures), key=lambda one: one.at)[::-1]
 
     def take_finished(self) -> dict[Key, tuple[str, int]]:
         """Direction and size of transfers that have ended since the last call; from the first call on."""
@@ -148,7 +148,7 @@ def _refusal(
     rule: str,
     intent: str,
     *,
-    trouble: bool = False,
+    failure: bool = False,
 ) -> Refusal:
     origin = event.origin
     return Refusal(
@@ -161,5 +161,5 @@ def _refusal(
         protocol=origin.protocol,
         connection_id=origin.connection_id,
         intent=intent,
-        trouble=trouble,
+        failure=failure,
     )

@@ -24,12 +24,12 @@ class Server:
     """Counts, a clock and what is in flight, set by hand."""
 
     now: float = 100.0
-    flying: dict[str, tuple[int, int]] = field(default_factory=dict)
+    in_flight: dict[str, tuple[int, int]] = field(default_factory=dict)
     events: EventCounts = field(default_factory=EventCounts)
 
     def history(self) -> History:
         self.events.recent = recent = Recent()
-        return History(self.events, recent, lambda: self.flying, lambda: self.now)
+        return History(self.events, recent, lambda: self.in_flight, lambda: self.now)
 
     def after(self, seconds: float, made: History) -> Point | None:
         """The point that comes after a time; None if none does."""
@@ -42,9 +42,9 @@ class Server:
 def test_bytes_of_a_transfer_are_counted_once_while_it_goes_on_and_at_its_end() -> None:
     server = Server()
     made = server.history()
-    server.flying = {"in": (1, 500)}
+    server.in_flight = {"in": (1, 500)}
     assert (point := server.after(10, made)) and (point.bytes_in, point.bytes_out) == (50.0, 0.0)
-    server.flying = {}  # it has ended, and the event has not come yet
+    server.in_flight = {}  # it has ended, and the event has not come yet
     assert (point := server.after(10, made)) and point.bytes_in == 0.0
     server.events.handle_nowait(kinds.Transferred(ORIGIN, 1.0, Action.UPLOAD, size=600))
     server.events.handle_nowait(kinds.Transferred(ORIGIN, 1.0, Action.DOWNLOAD, size=50))
@@ -75,9 +75,9 @@ def test_an_hour_is_kept_and_a_pause_of_the_host_makes_no_point() -> None:
     for _ in range(history.POINTS + 5):
         server.after(history.EVERY_SECONDS, made)
     assert len(made.points) == history.POINTS
-    server.flying = {"out": (1, 10**12)}
+    server.in_flight = {"out": (1, 10**12)}
     assert server.after(3 * 3600, made) is None
-    server.flying = {"out": (1, 10**12 + 100)}
+    server.in_flight = {"out": (1, 10**12 + 100)}
     assert (point := server.after(10, made)) and point.bytes_out == 10.0
 
 

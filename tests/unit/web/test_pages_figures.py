@@ -123,7 +123,7 @@ def test_events_are_counted_and_refusals_remembered() -> None:
                 origin=origin, intent="upload", virtual_path="/g", rule="storage", errno="ENOSPC", level=level
             )
         )
-    assert [(one.what, one.rule, one.path, one.trouble) for one in counts.troubles] == [
+    assert [(one.what, one.rule, one.path, one.failure) for one in counts.failures] == [
         ("upload", "storage ENOSPC", "/g", True)
     ]
     assert counts.newest()[0].what == "upload"

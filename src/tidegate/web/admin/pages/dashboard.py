@@ -57,7 +57,7 @@ class Sight:
         return largest(figures.rows, ROWS, self.own) if self.transfers else []
 
     def last(self, sampler: Sampler) -> list[Refusal]:
-        """The last refusals and troubles of storage, the newest first."""
+        """The last refusals and failures of storage, the newest first."""
         if not self.refusals:
             return []
         seen = [one for one in sampler.events.newest() if self.own is None or one.username in self.own]

@@ -45,7 +45,7 @@ DOOR_NAMES: Final = (("SSH", "SSH"), ("FTP", "FTP"), ("DAV", "WebDAV"), ("HTTP",
 def refusal_row(visit: Visit, one: Refusal) -> dict[str, Any]:
     """A refusal for a list, with links to what explains it and to the story of its connection."""
     link = ""
-    if not one.trouble:  # no rule would tell anything of it
+    if not one.failure:  # no rule would tell anything of it
         link = why_link(visit, one.intent, user=one.username, ip=one.ip, protocol=one.protocol, path=one.path)
     told = one.connection_id and visit.services.log is not None and visit.may("view_events")
     story = url("logs", "connections", connection_of(one.connection_id)) if told else ""
