@@ -136,10 +136,10 @@ class Newcomers:
         done: T = await Charged(work, self, stranger)
         return done
 
-    async def place(self) -> None:
+    async def wait_for_credit(self) -> None:
         """Wait for credit for work that is done later, in turns that this queue does not see.
 
-        As an accepted connection does, it ends the turn: one place is given in each, for what it costs is
+        As an accepted connection does, it ends the turn: one caller goes on in each, for what it costs is
         known only when the work has been charged.
         """
         if self.may_work:
@@ -148,15 +148,15 @@ class Newcomers:
             await self._waited(self.entered)
 
     async def _waited(self, given: Callable[[], None] = lambda: None) -> None:
-        place = asyncio.get_running_loop().create_future()
+        turn = asyncio.get_running_loop().create_future()
 
         def give() -> None:
-            if not place.done():
-                place.set_result(None)
+            if not turn.done():
+                turn.set_result(None)
                 given()
 
         self.later(give)
-        await place
+        await turn
 
     def _plan(self) -> None:
         self._planned = True

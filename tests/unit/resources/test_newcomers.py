@@ -266,7 +266,7 @@ async def test_places_for_what_is_charged_later_are_given_one_in_a_turn() -> Non
     got: list[int] = []
 
     async def one(number: int) -> None:
-        await newcomers.place()
+        await newcomers.wait_for_credit()
         got.append(number)
 
     tasks = [asyncio.create_task(one(number)) for number in range(4)]

@@ -50,7 +50,7 @@ class Handshakes:
             OSError: the connection has ended.
         """
         await first_record(sock)
-        await self._newcomers.place()
+        await self._newcomers.wait_for_credit()
 
 
 def _charged(newcomers: Newcomers) -> type[ssl.SSLObject]:
