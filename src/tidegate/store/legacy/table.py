@@ -21,7 +21,7 @@ class Fate(enum.Enum):
     HARMLESS = "harmless"
     """kept without effect: it restricts nothing that can be done here"""
     RESTRICTS = "restricts"
-    """it restricts and is not carried: who has it comes in closed; now only fields that nobody knows"""
+    """it restricts and is not carried: who has it comes in closed; no row of this table"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,6 @@ async def changes(connection: AsyncConnection, tables: Tables, since: str) -> Li
     return ListChanges(now, found)
 
 
-async def whole(connection: AsyncConnection, tables: Tables) -> str:
+async def list_state(connection: AsyncConnection, tables: Tables) -> str:
     """See `Provider.list_state`."""
     return await state(connection, tables.ip_lists)

@@ -654,7 +654,7 @@ class SqlProvider:
 
     async def list_state(self) -> str:
         """See `Provider.list_state`."""
-        return await self._database.listing(_do(lists.whole, self._tables), about="ip_lists")
+        return await self._database.listing(_do(lists.list_state, self._tables), about="ip_lists")
 
     async def list_changes(self, since: str) -> ListChanges:
         """See `Provider.list_changes`."""
