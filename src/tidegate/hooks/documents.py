@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from tidegate.model import Account, Filters
+from tidegate.model.secret_names import STORAGE_SECRETS
 from tidegate.policy.second_factor import totp_of
 from tidegate.store.documents import encode_account
 
@@ -34,17 +34,6 @@ _OLD_KEYS: Final = (
     "filters", "filesystem",
 )  # fmt: skip
 _OLD_FILTERS: Final = frozenset(("allowed_ip", "denied_ip", "denied_login_methods"))
-
-_SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
-    "osconfig": (),
-    "s3config": ("access_secret", "sse_customer_key"),
-    "gcsconfig": ("credentials",),
-    "azblobconfig": ("account_key", "sas_url"),
-    "cryptconfig": ("passphrase",),
-    "sftpconfig": ("password", "private_key", "key_passphrase"),
-    "httpconfig": ("password", "api_key"),
-}
-"""Sections of ``filesystem``, and their secrets, which are shown as empty objects."""
 
 
 def user_document(account: Account, *, password: bool = True) -> Document:
@@ -129,7 +118,7 @@ assert {"ip_order", "rename_onto", "tally_limits", "imported_from", "geoip"} <= 
 
 def _filesystem(given: Document, *, secrets: bool) -> Document:
     shown: Document = {"provider": given.get("provider", 0)}
-    for section, names in _SECRETS.items():
+    for section, names in STORAGE_SECRETS.items():
         options = given.get(section)
         hidden: Document = {name: {} for name in names} if secrets else {}
         shown[section] = {**(options if isinstance(options, dict) else {}), **hidden}

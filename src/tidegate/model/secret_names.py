@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 _HIDDEN: Final = frozenset(
@@ -29,6 +30,16 @@ _HIDDEN: Final = frozenset(
     )
 )
 """Names whose values are secrets, or may hold one, in the documents of the field's other gateway."""
+STORAGE_SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "osconfig": (),
+    "s3config": ("access_secret", "sse_customer_key"),
+    "gcsconfig": ("credentials",),
+    "azblobconfig": ("account_key", "sas_url"),
+    "cryptconfig": ("passphrase",),
+    "sftpconfig": ("password", "private_key", "key_passphrase"),
+    "httpconfig": ("password", "api_key"),
+}
+"""Sections of ``filesystem`` in documents for programs, and their secrets, shown as empty objects."""
 _SECRET_ENDS: Final = frozenset(("secret", "password", "passphrase", "token"))
 
 

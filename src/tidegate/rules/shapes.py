@@ -9,18 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from tidegate.model.secret_names import STORAGE_SECRETS
+
 Document = dict[str, Any]
 
-_SECRETS: Final[Mapping[str, tuple[str, ...]]] = {
-    "osconfig": (),
-    "s3config": ("access_secret", "sse_customer_key"),
-    "gcsconfig": ("credentials",),
-    "azblobconfig": ("account_key", "sas_url"),
-    "cryptconfig": ("passphrase",),
-    "sftpconfig": ("password", "private_key", "key_passphrase"),
-    "httpconfig": ("password", "api_key"),
-}
-"""Sections of ``filesystem``, and their secrets, of which folders show empty objects."""
 _HOOKS: Final = ("external_auth_disabled", "pre_login_disabled", "check_password_disabled")
 
 
@@ -64,7 +56,8 @@ def _with(given: object, **defaults: Any) -> Document:
 
 
 def _filesystem(given: object, *, secrets: bool) -> Document:
+    """A ``filesystem`` with all sections; with `secrets` those that are not there are empty objects."""
     sections: Document = {
-        name: {one: {} for one in names} if secrets else {} for name, names in _SECRETS.items()
+        name: {one: {} for one in names} if secrets else {} for name, names in STORAGE_SECRETS.items()
     }
     return _with(given, provider=0, **sections)
