@@ -19,9 +19,10 @@ from tidegate.rules.hooks import HookCall
 ACTION_SECONDS: Final = 24 * 3600.0
 """Longest time of any action; those that call something outside have shorter ones."""
 
-MAX_TELLING: Final = 1_000
-"""Failures of what a client waited for that are being told; the clients of more wait for that too."""
+MAX_BEHIND: Final = 1_000
+"""Rules whose steps for failures run behind the answer to a client; the clients of more wait for them."""
 CLOSE_SECONDS: Final = 5.0
+"""Time that such steps have when the server ends."""
 
 ActionWork = Callable[[EventAction, Facts, Rule], Awaitable[Outcome]]
 """Carries out an action of one type."""
@@ -69,7 +70,7 @@ class Runner:
         self._hooks = hooks
         self._work = work
         self._complete = complete
-        self._telling: set[asyncio.Task[None]] = set()
+        self._behind: set[asyncio.Task[None]] = set()
 
     async def run(
         self,
@@ -128,27 +129,26 @@ class Runner:
         error = f'action "{step.name}" failed: {outcome.error}'
         again = any(one.again for _, one in failed)
         if waits or last or not again:
-            telling = self._tell(rule, replace(facts, status=FAILED, error=error), steps)
-            if waits and len(self._telling) < MAX_TELLING:
-                task = asyncio.create_task(telling, name=f"event rule {rule.name}: failure")
-                self._telling.add(task)
-                task.add_done_callback(self._telling.discard)
+            work = self._run_failure_steps(rule, replace(facts, status=FAILED, error=error), steps)
+            if waits and len(self._behind) < MAX_BEHIND:
+                task = asyncio.create_task(work, name=f"event rule {rule.name}: failure")
+                self._behind.add(task)
+                task.add_done_callback(self._behind.discard)
             else:
-                await telling
+                await work
         return RuleResult(tuple(finished), error, again, outcome.text)
 
-    async def _tell(self, rule: Rule, sad: Facts, steps: Sequence[Step]) -> None:
-        """Run the steps for failures."""
+    async def _run_failure_steps(self, rule: Rule, facts: Facts, steps: Sequence[Step]) -> None:
         for one in steps:
             if one.failure:
-                told = await self._step(rule, one, sad, waits=False)
+                told = await self._step(rule, one, facts, waits=False)
                 if not told.ok:
                     log.warning("rule %s: failure action %s failed too: %s", rule.name, one.name, told.error)
 
     async def close(self) -> None:
         """Let actions on failures end that nobody waits for, for `CLOSE_SECONDS`."""
-        if self._telling:
-            _, late = await asyncio.wait(set(self._telling), timeout=CLOSE_SECONDS)
+        if self._behind:
+            _, late = await asyncio.wait(set(self._behind), timeout=CLOSE_SECONDS)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)

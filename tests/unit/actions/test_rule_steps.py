@@ -114,7 +114,7 @@ async def test_failures_are_told_when_they_are_final() -> None:
 
 
 async def test_no_more_failures_are_told_at_once_than_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidegate.actions.runner.MAX_TELLING", 0)
+    monkeypatch.setattr("tidegate.actions.runner.MAX_BEHIND", 0)
     told: list[str] = []
 
     async def work(action: EventAction, facts: Facts, rule: Rule) -> Outcome:
