@@ -22,11 +22,14 @@ MAX_BYTES: Final = 64 << 20
 
 
 class LockNote:
-    """The note of one push. Life: constructed, `begin`, `forget` for what was removed, `end`. Blocks.
+    """The note of one push. Life: constructed, `begin`, `end`. Blocks.
 
     Args:
         directory: for notes; made if it is missing.
         place: of the repository; pushes of one process to it wait for each other.
+
+    Attributes:
+        left: digests of locks of a process that is gone, filled by `begin`; who removes one takes it out.
     """
 
     def __init__(self, directory: Path, place: str) -> None:
