@@ -68,7 +68,7 @@ _spare: Final[list[memoryview]] = []
 
 @contextlib.contextmanager
 def _buffer() -> Iterator[memoryview]:
-    """A buffer for a while. What is in it is of others; only what was received is passed on."""
+    """A buffer for one upload. It holds bytes of earlier ones; only what was received may be passed on."""
     found = _spare.pop() if _spare else memoryview(bytearray(BUFFER))
     yield found
     if len(_spare) < MAX_SPARE:  # after a failure storage may still be reading from it
