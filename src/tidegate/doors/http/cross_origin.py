@@ -52,7 +52,8 @@ class CrossOrigin:
         names: headers that they may send, besides `ALWAYS_ALLOWED`; lower case; ``*`` is every one.
         exposed: headers of answers that they may read.
         credentials: browsers may add the login that they remember. Never of every site.
-        max_age_seconds: time that browsers remember an answer to a preflight request; 0 leaves it to them.
+        max_age_seconds: time that browsers remember an answer to a preflight request; 0 leaves it to them,
+            below 0 they ask each time.
         passes: preflight requests are answered by the application.
         status: of answers to preflight requests.
         private_network: pages of public sites may ask a server in a private network.
