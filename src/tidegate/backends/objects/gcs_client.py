@@ -193,7 +193,7 @@ class GcsClient:
                 return Answer(answer.status, answer.headers, {}, await answer.read(), tries)
             body = await _bounded(answer)
             found = json.loads(body) if body.strip() else {}
-            if found is None:  # an emulator's word for nothing
+            if found is None:  # emulators send null for an empty answer
                 found = {}
             if not isinstance(found, dict):
                 raise aiohttp.ClientPayloadError("the answer is no JSON object")
