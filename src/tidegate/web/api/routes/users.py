@@ -128,11 +128,11 @@ def _outcome(made: Sequence[Outcome]) -> dict[str, Any]:
     return answer
 
 
-def _progress(work: TableJob) -> dict[str, Any]:
-    state = "running" if work.running else "failed" if work.error else "done"
-    error = "" if work.running else work.error
-    counts = {"hashed": work.done, "to_hash": work.total}
-    return {"id": work.id, "state": state, "error": error, **counts, **_outcome(work.made)}
+def _progress(job: TableJob) -> dict[str, Any]:
+    state = "running" if job.running else "failed" if job.error else "done"
+    error = "" if job.running else job.error
+    counts = {"hashed": job.done, "to_hash": job.total}
+    return {"id": job.id, "state": state, "error": error, **counts, **_outcome(job.made)}
 
 
 @router.get("/users/{username}", responses={200: schemas.one("User")})
