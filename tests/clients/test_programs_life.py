@@ -296,6 +296,7 @@ def slow(person: Person, tmp_path: Path) -> subprocess.Popen[bytes]:
 @pytest.mark.needs("rsync")
 def test_a_program_ends_with_its_connection(server: Running, tmp_path: Path):
     person = server.account(download_bandwidth=100)
+    wait_for(lambda: not programs_of(server), "one of the test before goes on")
     client = slow(person, tmp_path)
     wait_for(lambda: "rsync" in programs_of(server), "it never began")
     os.killpg(client.pid, signal.SIGKILL)  # rsync is two processes, and ssh is one

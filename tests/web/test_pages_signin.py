@@ -334,6 +334,7 @@ def test_every_page_has_a_path_of_its_own() -> None:
     assert {page.path for page in pages if page.open_to_all} == {
         "/login", "/login/code", "/setup",
         "/login/passkey", "/login/passkey/begin", "/login/code/passkey", "/login/code/passkey/begin",
+        "/login/passkey/offer", "/login/passkey/offer/begin",
     }  # fmt: skip
 
 
