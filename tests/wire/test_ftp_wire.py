@@ -55,7 +55,7 @@ def test_an_endless_line_takes_no_memory() -> None:
 
 @pytest.mark.parametrize("begun", [b"DELE impor", b"\xff", b"x" * 100_000])
 def test_what_is_not_complete_is_told(begun: bytes) -> None:
-    """What came in the clear behind AUTH is found by it (RFC 4217 section 4)."""
+    """So that it is noticed if it came in the clear behind AUTH (RFC 4217 section 4)."""
     reader = CommandReader()
     assert not reader.waiting
     reader.feed(begun)
