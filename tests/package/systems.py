@@ -26,11 +26,15 @@ class System:
     Args:
         place: the directory.
         read_only: its root cannot be written, save for these directories.
+        network: False gives each program a network of its own, with nothing but 127.0.0.1.
     """
 
-    def __init__(self, place: Path, read_only: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, place: Path, read_only: tuple[str, ...] | None = None, *, network: bool = True
+    ) -> None:
         self.place = place
         self._read_only = read_only
+        self._network = network
 
     def words(self, *words: str | Path, user: str = "root") -> list[str]:
         inside = ["chroot", f"--userspec={user}:{user}", str(self.place), *map(str, words)]
@@ -39,7 +43,10 @@ class System:
             mounts = [f"mount --bind {self.place} {self.place}", *mounts]
             mounts += [f"mount --bind {self.place}{name} {self.place}{name}" for name in self._read_only]
             mounts += [f"mount -o remount,bind,ro {self.place}"]
-        return ["unshare", "--mount", "sh", "-c", f'{" && ".join(mounts)} && exec "$@"', "sh", *inside]
+        namespaces = ["--mount"]
+        if not self._network:
+            namespaces, mounts = ["--mount", "--net"], ["ip link set lo up", *mounts]
+        return ["unshare", *namespaces, "sh", "-c", f'{" && ".join(mounts)} && exec "$@"', "sh", *inside]
 
     def run(self, *words: str | Path, user: str = "root", **extra: str) -> str:
         return run(*self.words(*words, user=user), env=self.environment(**extra))
