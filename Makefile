@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half as many workers again as there are cores: tests wait for servers and clients a third of their time.
 JOBS ?= $(shell $(PYTHON) -c 'import os; n = os.cpu_count() or 1; print(n + n // 2)')
 
-.PHONY: help serve release package-test test test-newest check format soak fuzz bench bench-quick bench-memory bench-buckets bench-doors bench-start bench-attack docs docs-site screenshots clean
+.PHONY: help serve release package-test musl-test test test-newest check format soak fuzz bench bench-quick bench-memory bench-buckets bench-doors bench-start bench-attack docs docs-site screenshots clean
 
 help:
 	@echo "make serve        install into .venv and start an SFTP server on ./var (Ctrl-C stops it)"
@@ -15,6 +15,7 @@ help:
 	@echo "make check        lint, types, room contracts, module sizes"
 	@echo "make bench-quick  measure against OpenSSH, under two minutes;  make bench: everything"
 	@echo "make release      build and check a release of this commit into dist/;  make package-test: install and run it"
+	@echo "make musl-test    the image for Alpine on an imitated base; needs a Python for musl, see docs/adr/0086-musl.md"
 	@echo "make fuzz         wrong input for every parser and for SSH dialogues, FUZZ_SECONDS=60 each"
 	@echo "make docs         regenerate the reference pages from the code;  make screenshots: the pictures of the web admin"
 	@echo "make docs-site    all pages as a site in dist/site"
@@ -71,6 +72,11 @@ release: .venv-release/.done
 
 package-test: $(VENV)/.test release
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m package tests/package
+
+# The image for Alpine on an imitated base; as root, with buildah, an index to install from, and a
+# Python for musl, made by hand, in TIDEGATE_MUSL: docs/adr/0086-musl.md.
+musl-test: $(VENV)/.test
+	$(BIN)/python -m pytest -m musl tests/musl
 
 soak: $(VENV)/.test
 	$(BIN)/python -m pytest -m soak
