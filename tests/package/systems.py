@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -75,10 +76,16 @@ def copied(place: Path) -> System:
     kept = (
         Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tidegate-tests" / f"debian-{SUITE}"
     )
-    if not (kept / "usr" / "bin" / "python3").exists():
-        shutil.rmtree(kept, ignore_errors=True)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        run("debootstrap", "--variant=minbase", "--include=python3,adduser", SUITE, kept, mirror())
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    # Several workers need it; one makes it, and it has its name once it is whole.
+    with open(kept.with_name(f"{kept.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (kept / "usr" / "bin" / "python3").exists():
+            making = kept.with_name(f"{kept.name}.part")
+            for left in (kept, making):
+                shutil.rmtree(left, ignore_errors=True)
+            run("debootstrap", "--variant=minbase", "--include=python3,adduser", SUITE, making, mirror())
+            making.rename(kept)
     run("cp", "-a", "--reflink=auto", kept, place)
     return System(place)
 
