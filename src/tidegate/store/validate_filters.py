@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from tidegate.errors import BadRecord
 from tidegate.model import (
@@ -44,6 +44,9 @@ PATTERN_ORDERS: Final = ("allowed", "denied")
 PATTERN_DIRECTORIES: Final = ("denied", "all", "whole", "none")
 IP_ORDERS: Final = ("denied", "allowed")
 TLS_USERNAMES: Final = ("", "None", "CommonName")
+
+ByNetwork = TypeVar("ByNetwork", BandwidthLimit, TransferLimit)
+"""Limits of clients of some networks."""
 
 
 def check_permissions(
@@ -91,28 +94,11 @@ def check_filters(filters: Filters, where: str) -> Filters:
     patterns: list[FilePatterns] = []
     for index, item in enumerate(bounded(f"{where}file_patterns", filters.file_patterns)):
         patterns.append(_check_patterns(item, f"{where}file_patterns[{index}].", seen))
-    limits: list[BandwidthLimit] = []
-    for index, limit in enumerate(bounded(f"{where}bandwidth_limits", filters.bandwidth_limits)):
-        key_path = f"{where}bandwidth_limits[{index}]."
-        if not limit.sources:
-            raise BadRecord(f"{key_path}sources", "is empty: name at least one network")
-        limits.append(
-            changed(
-                checked_integers(limit, key_path),
-                sources=check_networks(f"{key_path}sources", limit.sources),
-            )
-        )
-    allowances: list[TransferLimit] = []
-    for index, allowance in enumerate(bounded(f"{where}data_transfer_limits", filters.data_transfer_limits)):
-        key_path = f"{where}data_transfer_limits[{index}]."
-        if not allowance.sources:
-            raise BadRecord(f"{key_path}sources", "is empty: name at least one network")
-        allowances.append(
-            changed(
-                checked_integers(allowance, key_path),
-                sources=check_networks(f"{key_path}sources", allowance.sources),
-            )
-        )
+    limits, allowances = filters.bandwidth_limits, filters.data_transfer_limits
+    if limits:
+        limits = _check_by_network(f"{where}bandwidth_limits", limits)
+    if allowances:
+        allowances = _check_by_network(f"{where}data_transfer_limits", allowances)
     for index, window in enumerate(bounded(f"{where}access_time", filters.access_time)):
         _check_window(window, f"{where}access_time[{index}].")
     if filters.tally_limits is not None:
@@ -129,8 +115,8 @@ def check_filters(filters: Filters, where: str) -> Filters:
         allowed_ip=check_networks(f"{where}allowed_ip", filters.allowed_ip),
         denied_ip=check_networks(f"{where}denied_ip", filters.denied_ip),
         file_patterns=tuple(patterns),
-        bandwidth_limits=tuple(limits),
-        data_transfer_limits=tuple(allowances),
+        bandwidth_limits=limits,
+        data_transfer_limits=allowances,
         start_directory=check_path(f"{where}start_directory", start) if start else "",
     )
 
@@ -163,6 +149,23 @@ def _check_patterns(item: FilePatterns, where: str, seen: set[str]) -> FilePatte
                 key_path = f"{where}{label}[{index}]"
                 raise BadRecord(key_path, f"{pattern[:100]!r} is not a pattern for file names: {wrong}")
     return changed(item, path=path)
+
+
+def _check_by_network(key: str, limits: tuple[ByNetwork, ...]) -> tuple[ByNetwork, ...]:
+    """Limits that hold for clients of some networks, with these as they are stored.
+
+    Raises:
+        BadRecord: there are too many, one names no network or a wrong one, or has a number out of range.
+    """
+    made = []
+    for index, limit in enumerate(bounded(key, limits)):
+        path = f"{key}[{index}]."
+        if not limit.sources:
+            raise BadRecord(f"{path}sources", "is empty: name at least one network")
+        made.append(
+            changed(checked_integers(limit, path), sources=check_networks(f"{path}sources", limit.sources))
+        )
+    return tuple(made)
 
 
 def _check_window(window: TimeWindow, where: str) -> None:

@@ -25,8 +25,8 @@ from tidegate.accounts.rules import Rules
 from tidegate.store.dump_reading import file_batches
 from tidegate.store.factory import ProviderOptions, create_provider, initialise
 
-CALLS = 240
-"""Python functions called for one account of SFTPGo's with a key, a password, limits and two directories: 230.
+CALLS = 230
+"""Python functions called for one account of SFTPGo's with a key, a password, limits and two directories: 228.
 
 It was 473 before records were no longer copied, directories no longer made path objects of, and so on.
 """
