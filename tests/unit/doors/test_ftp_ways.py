@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -96,3 +97,39 @@ async def test_everything_arrives_before_the_end(way: Passive, chatter: bytes) -
     await data.send(content)
     await data.finish()
     assert await reading == content
+
+
+class Ahead(socket.socket):
+    """The socket of a client that has always sent more, and takes whatever comes."""
+
+    def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:
+        return len(buffer) * 3 // 4
+
+    def send(self, data: bytes, flags: int = 0) -> int:
+        return len(data)
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+async def test_a_client_that_is_always_ahead_leaves_turns_to_others(direction: str) -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(others())
+    with Ahead() as sock:
+        sock.setblocking(False)
+        data = DataConnection(sock, 10, lambda: None)
+        buffer = memoryview(bytearray(1000))
+        end = time.monotonic() + 0.2
+        while turns < 5 and time.monotonic() < end:
+            if direction == "up":
+                await data.receive(buffer)
+            else:
+                await data.send(buffer)
+        data.abort()
+    waiting.cancel()
+    assert turns == 5

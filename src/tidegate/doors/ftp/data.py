@@ -12,9 +12,11 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
+from time import monotonic
 from typing import Final
 
 from tidegate.doors.common.tls_stream import RECORD, TlsFailed, TlsStream
+from tidegate.doors.common.turns import SLICE_SECONDS
 
 BUFFER: Final = 256 * 1024
 """Bytes that are moved at once."""
@@ -78,6 +80,7 @@ class DataConnection:
         self._raw: memoryview | None = None
         self._alive = self._stalled = self._waiting = False
         self._counted = _counted(sock)
+        self._until = monotonic() + SLICE_SECONDS
         self._timer = self._loop.call_later(seconds, self._look)
 
     async def secure(
@@ -239,6 +242,7 @@ class DataConnection:
         self._waiting = True
         try:
             while view:
+                await self._share()
                 await self._loop.sock_sendall(self._sock, view[:BUFFER])
                 self._lives()
                 view = view[BUFFER:]
@@ -247,9 +251,16 @@ class DataConnection:
         finally:
             self._waiting = False
 
+    async def _share(self) -> None:
+        """Leave a turn to others after each slice: who is always ahead never has us wait."""
+        if monotonic() >= self._until:
+            await asyncio.sleep(0)
+            self._until = monotonic() + SLICE_SECONDS
+
     async def _receive(self, buffer: memoryview) -> int:
         self._waiting = True
         try:
+            await self._share()
             # What is there already needs no trip through the loop, which costs as much as a small file.
             got = self._sock.recv_into(buffer)
         except BlockingIOError:

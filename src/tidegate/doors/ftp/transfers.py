@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import Final
@@ -54,8 +53,6 @@ async def upload(file: File, data: DataConnection, offset: int, *, binary: bool)
             if text is not None:
                 piece = text.convert(bytes(piece))
             offset = await _write(file, offset, piece)
-            if got == len(buffer):  # a client that is always ahead would keep others from running
-                await asyncio.sleep(0)
         if text is not None:
             await _write(file, offset, text.end())
     await data.end_upload()
