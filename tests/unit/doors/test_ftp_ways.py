@@ -99,6 +99,22 @@ async def test_everything_arrives_before_the_end(way: Passive, chatter: bytes) -
     assert await reading == content
 
 
+class Flooded(socket.socket):
+    """A port to which somebody else connects as fast as that can be refused."""
+
+    refused = 0
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        self.refused += 1
+        assert self.refused < 1000
+        return socket.socket(), ("192.0.2.9", 1)
+
+
+async def test_who_floods_a_port_from_elsewhere_holds_nobody_up() -> None:
+    with Flooded() as sock:
+        assert not Passive(sock, HERE).there
+
+
 class Ahead(socket.socket):
     """The socket of a client that has always sent more, and takes whatever comes."""
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import random
 import socket
@@ -21,6 +22,9 @@ from tidegate.resources.descriptors import Descriptors
 
 TRIES: Final = 64
 """Ports of a range that are tried before it counts as used up."""
+
+WAITING: Final = 4
+"""Connections that may wait at a passive port."""
 
 LEAST_PORT: Final = 1024
 """Least port that PORT and EPRT may name."""
@@ -149,7 +153,7 @@ class Passive(Way):
                 sock.setblocking(False)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind((address, port))
-                sock.listen(4)
+                sock.listen(WAITING)
             except OSError as error:
                 sock.close()
                 if error.errno not in (errno.EADDRINUSE, errno.EACCES):
@@ -184,17 +188,15 @@ class Passive(Way):
         """See `Way._accepted`; those from other addresses are closed."""
         if self._proxies is not NO_PROXIES:  # their header may have to be waited for
             return None
-        try:
-            while True:
+        with contextlib.suppress(OSError):  # nobody yet, or something that `connect` will tell
+            for _ in range(WAITING):  # others may come as fast as they are closed
                 sock, address = self._sock.accept()
                 if not self._peer or plain_address(address[0]) == self._peer:
-                    break
+                    sock.setblocking(False)
+                    self._sock.close()
+                    return sock
                 sock.close()
-        except OSError:  # nobody yet, or something that `connect` will tell
-            return None
-        sock.setblocking(False)
-        self._sock.close()
-        return sock
+        return None
 
     async def _connect(self) -> socket.socket:
         """Those from other addresses are closed."""
