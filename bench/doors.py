@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """FTP, FTPS and WebDAV against other servers, in turn on one machine: ``python -m bench.doors``.
 
-It writes `bench/DOORS.md`, in about eight minutes on a quiet machine. ``python -m bench.fetch`` gets peers that
+It writes `bench/DOORS.md`, in about four minutes on a quiet machine. ``python -m bench.fetch`` gets peers that
 are not installed; what is not there is left out and named. Tidegate judges everything by its gate and has its
 log, and asks for a password; WebDAV peers other than rclone and copyparty ask for none. Clients are curl for
 large files, lftp for mirrors, and one connection of Python's ``http.client`` for small ones.
