@@ -107,7 +107,11 @@ async def _compared(ledger: Ledger, key: Key, entry: Entry, row: Row | None, num
 async def _digests(route: Route, ledger: Ledger, row: Row, places: asyncio.Semaphore) -> None:
     async with places:
         for backend, which in ((route.source, "old"), (route.target, "new")):
-            if await digest_of(backend, row.key) != row.digest:
+            try:
+                same = await digest_of(backend, row.key) == row.digest
+            except NotFound:
+                same = False
+            if not same:
                 await ledger.drop([row.key])
                 raise StorageFailed(f"{row.key}: the digest in the {which} storage differs")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -19,6 +19,8 @@ from tidegate.errors import AlreadyExists, DirectoryNotEmpty, NotADirectory, Not
 from tidegate.model import Attrs
 from tidegate.testing.backend import exists, get, names, options_for, put
 from tidegate.vfs.usage.scan import measure_tree
+
+WHEN = 1_000_000_000_000_000_000
 
 
 @pytest.fixture
@@ -394,6 +396,74 @@ async def test_an_answer_from_before_an_own_change_is_not_kept(
 
     backend._cache.learn("home/f", Node(old), since)
     assert (await backend.stat("f")).size == 18
+
+
+UNSURE: dict[str, tuple[str, int, Callable[[ObjectBackend], Awaitable[Any]]]] = {
+    "mkdir": ("put", 1, lambda backend: backend.mkdir("new")),
+    "rmdir": ("delete", 1, lambda backend: backend.rmdir("empty")),
+    "remove": ("delete", 1, lambda backend: backend.remove("d/old")),
+    "upload": ("put", 1, lambda backend: put(backend, "d/new", b"x")),
+    "copy": ("copy", 1, lambda backend: backend.copy("d/old", "d/new", replace=False)),
+    "rename, copied": ("copy", 1, lambda backend: backend.rename("d/old", "d/new", replace=False)),
+    "rename, removed": ("delete", 1, lambda backend: backend.rename("d/old", "d/new", replace=False)),
+    "times": ("copy", 1, lambda backend: backend.set_attrs("d/old", Attrs(mtime_ns=WHEN))),
+    "times of a directory": ("put", 1, lambda backend: backend.set_attrs("empty", Attrs(mtime_ns=WHEN))),
+}
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("act", UNSURE)
+async def test_what_was_done_is_seen_though_its_answer_did_not_come(
+    bucket: MemoryBucket, backend: ObjectBackend, act: str, cancelled: bool
+) -> None:
+    """All that was known of the names before is forgotten."""
+    name, nth, work = UNSURE[act]
+    await fill(bucket, "home/d/old", "home/empty/")
+    for directory in ("", "d"):
+        for number in range(4):  # so often that all the directory holds is known
+            await exists(backend, f"{directory}/none{number}".lstrip("/"))
+    for known in ("new", "d/new", "d/old", "empty"):
+        await exists(backend, known)
+    fault = Fault(name, nth, after=True)
+    if cancelled:
+        fault.error = None
+    bucket.faults.append(fault)
+    working = asyncio.ensure_future(work(backend))
+    if cancelled:
+        await asyncio.wait_for(fault.reached.wait(), 10)
+        working.cancel()
+    with pytest.raises((StorageFailed, asyncio.CancelledError)):
+        await working
+    bucket.faults.clear()
+    there = set(bucket.contents)
+    for key in ("new", "empty"):
+        assert await exists(backend, key) == (f"home/{key}/" in there), key
+    for key in ("d/old", "d/new"):
+        assert await exists(backend, key) == (f"home/{key}" in there), key
+    if act == "times":
+        assert (await backend.stat("d/old")).mtime_ns == WHEN
+    if act == "times of a directory":
+        assert (await backend.stat("empty")).mtime_ns == WHEN
+
+
+async def test_a_directory_of_others_takes_files_at_once(bucket: MemoryBucket) -> None:
+    """An upload is not refused before the service was asked, whatever is known."""
+    one, other = ObjectBackend(bucket, "home"), ObjectBackend(bucket, "home")
+    for backend in (one, other):
+        await backend.open()
+    for number in range(4):
+        await exists(one, f"none{number}")
+    assert not await exists(one, "d")
+    await other.mkdir("d")
+    await put(one, "d/file", b"x")
+    await one.mkdir("d/e")
+    assert await names(one, "d") == ["e", "file"]
+    with pytest.raises(NotFound):
+        await put(one, "missing/file", b"x")
+    with pytest.raises(NotFound):
+        await one.mkdir("missing/e")
+    await one.close()
+    await other.close()
 
 
 @pytest.mark.parametrize("name", ["copy", "pages", "delete"])

@@ -240,6 +240,25 @@ async def test_digests_are_taken_again_of_both_sides(world: World, side: str, wh
     await world.verify(again=True)
 
 
+async def test_a_copy_that_goes_while_it_is_verified_is_made_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.run()
+    opened = world.route.target.open_file
+
+    async def removed_meanwhile(key: str, options: OpenOptions) -> Any:
+        if key == "a":
+            (world.target / key).unlink()
+        return await opened(key, options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.route.target, "open_file", removed_meanwhile)
+        with pytest.raises(e.StorageFailed, match="a: the digest in the new storage differs"):
+            await world.verify(again=True)
+    assert (await world.run()).copied == 1
+    await world.verify(again=True)
+
+
 async def test_a_second_look_counts_from_the_beginning(world: World) -> None:
     progress = Progress(partials=7)
     for _ in range(2):

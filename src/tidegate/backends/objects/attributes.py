@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -175,6 +176,18 @@ class AttributeCache:
             held.keys.add(key)
         if node is not None:
             self.learn(key, node, self._changes)
+
+    @contextmanager
+    def changing(self, key: str) -> Iterator[None]:
+        """Forget what is known of a name if the block, which has the service change it, fails or ends early.
+
+        The service may have done it all the same, or do it later.
+        """
+        try:
+            yield
+        except BaseException:
+            self.changed(key)
+            raise
 
     def forget_below(self, folder: str) -> None:
         """Note that everything whose key begins with `folder` was changed."""

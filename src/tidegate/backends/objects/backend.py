@@ -329,11 +329,8 @@ class ObjectBackend:
 
     async def _set_times(self, stored: Stored, attrs: Attrs) -> None:
         metadata = with_times(stored.metadata, attrs.mtime_ns, attrs.atime_ns)
-        try:
+        with self._cache.changing(stored.key):
             copied = await copy_object(self._bucket, stored, stored.key, metadata)
-        except BaseException:
-            self._cache.changed(stored.key)
-            raise
         kept = Stored(copied.key, copied.size, copied.modified, copied.etag, metadata, copied.sums)
         self._cache.changed(stored.key, Node(kept))
 
@@ -349,11 +346,8 @@ class ObjectBackend:
             raise AlreadyExists
         if goal.is_dir:
             raise IsADirectory
-        try:
+        with self._cache.changing(there):
             stored = await copy_file(self._tree, node.stored, there, create=not replace)
-        except BaseException:
-            self._cache.changed(there)
-            raise
         self._cache.changed(there, Node(stored))
         await self._partials.drop(target)
         return stored.size

@@ -86,9 +86,11 @@ async def rename_file(
     tree: Tree, source: Stored, key: str, *, create: bool, steps: Steps | None = None
 ) -> None:
     """Rename a file: copy it, then remove the original."""
-    stored = await copy_file(tree, source, key, create=create, steps=steps)
+    with tree.cache.changing(key):
+        stored = await copy_file(tree, source, key, create=create, steps=steps)
     tree.cache.changed(key, Node(stored))
-    await tree.bucket.delete([source.key])
+    with tree.cache.changing(source.key):
+        await tree.bucket.delete([source.key])
     tree.cache.changed(source.key, NOTHING)
 
 

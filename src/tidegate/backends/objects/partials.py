@@ -187,6 +187,7 @@ class Partials:
             PARTS: "" if parts is None else str(parts),
         }
         metadata = {name: value for name, value in metadata.items() if value}
+        self._note(record, there=True)  # it may be, whatever becomes of the request
         await self._bucket.put(record, tail, metadata)
         self._note(record, there=True)
 

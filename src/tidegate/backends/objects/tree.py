@@ -172,9 +172,18 @@ class Tree:
         Raises:
             NotFound.
         """
-        parent = parent_of(key)
-        if parent and not (await self.look(parent)).is_dir:
+        if not (await self.parent(key)).is_dir:
             raise NotFound
+
+    async def parent(self, key: str) -> Node:
+        """The directory that holds a name; asked for anew if what is known would refuse an operation."""
+        parent = parent_of(key)
+        if not parent:
+            return Node(folder=True)
+        known = self.known(parent)
+        if known is None:
+            return await self.look(parent)
+        return known if known.is_dir else await self._ask(self.keys.object(parent))
 
     async def keep_parent(self, key: str) -> None:
         """Give the directory that holds `key` a marker, so that it stays when `key` is gone."""
@@ -189,8 +198,10 @@ class Tree:
         now = time.time_ns()
         mtime, atime = (attrs.mtime_ns, attrs.atime_ns) if attrs else (now, None)
         metadata = with_times(None, mtime, atime)
-        stored = await self.bucket.put(self.keys.folder(key), b"", metadata, create=create)
-        self.cache.changed(self.keys.object(key), Node(folder=True, marker=_with(stored, metadata)))
+        target = self.keys.object(key)
+        with self.cache.changing(target):
+            stored = await self.bucket.put(self.keys.folder(key), b"", metadata, create=create)
+        self.cache.changed(target, Node(folder=True, marker=_with(stored, metadata)))
 
     async def mkdir(self, key: str) -> None:
         """Make a directory: its marker.
@@ -253,7 +264,8 @@ class Tree:
             self.cache.changed(target, NOTHING)
             raise NotFound
         await self.keep_parent(key)
-        await self.bucket.delete([folder])
+        with self.cache.changing(target):
+            await self.bucket.delete([folder])
         self.cache.changed(target, NOTHING)
         return left
 
@@ -271,7 +283,8 @@ class Tree:
         if node.stored is None:
             return None
         await self.keep_parent(key)
-        await self.bucket.delete([node.stored.key])
+        with self.cache.changing(node.stored.key):
+            await self.bucket.delete([node.stored.key])
         self.cache.changed(node.stored.key, None if node.folder else NOTHING)
         return node.stored
 

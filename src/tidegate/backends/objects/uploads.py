@@ -178,7 +178,7 @@ class Uploads:
     def _known(self, key: str) -> tuple[Node, Node] | None:
         """A name and its directory, if all that an upload has to know is known: then it starts no tasks."""
         parent = self._tree.known(parent_of(key))
-        if parent is None or self._partials.known(parent_of(key)) is None:
+        if parent is None or not parent.is_dir or self._partials.known(parent_of(key)) is None:
             return None
         node = self._tree.known(key, absent_seconds=ABSENT_SECONDS)
         return None if node is None else (node, parent)
@@ -187,13 +187,9 @@ class Uploads:
         """The same by requests at the same time; which unfinished uploads the directory has is known then."""
         node, (parent, _) = await both(
             self._tree.look(key, absent_seconds=ABSENT_SECONDS),
-            both(self._parent(key), self._partials.listed(parent_of(key))),
+            both(self._tree.parent(key), self._partials.listed(parent_of(key))),
         )
         return node, parent
-
-    async def _parent(self, key: str) -> Node:
-        parent = parent_of(key)
-        return await self._tree.look(parent) if parent else Node(folder=True)
 
     def _checked(self) -> tuple[int, float]:
         return self._tree.cache.changes, time.monotonic()
@@ -229,16 +225,14 @@ class Uploads:
             raise
         try:
             create = writer.exclusive and self._tree.bucket.limits.creates
-            stored = await writer.stream.finish(
-                writer.metadata(), create=create, if_etag=writer.options.replaces
-            )
-        except ObjectChanged:
-            self._tree.cache.changed(target)
+            with self._tree.cache.changing(target):
+                stored = await writer.stream.finish(
+                    writer.metadata(), create=create, if_etag=writer.options.replaces
+                )
+        except BaseException as error:
             await self._drop(writer)
-            raise Conflict("the file was changed meanwhile") from None
-        except BaseException:
-            self._tree.cache.changed(target)
-            await self._drop(writer)
+            if isinstance(error, ObjectChanged):
+                raise Conflict("the file was changed meanwhile") from None
             raise
         self._tree.cache.changed(target, Node(stored))
         if writer.recorded:
@@ -263,7 +257,7 @@ class Uploads:
         sure = not writer.exclusive or self._tree.bucket.limits.creates
         if sure and changes == self._tree.cache.changes and time.monotonic() - seen <= ABSENT_SECONDS:
             return
-        node, parent = await both(self._tree.look(writer.key), self._parent(writer.key))
+        node, parent = await both(self._tree.look(writer.key), self._tree.parent(writer.key))
         if not parent.is_dir:
             raise NotFound
         if writer.exclusive and not node.missing:
@@ -273,7 +267,7 @@ class Uploads:
 
     async def _keep(self, writer: ObjectWriter) -> None:
         try:
-            node, parent = await both(self._tree.look(writer.key), self._parent(writer.key))
+            node, parent = await both(self._tree.look(writer.key), self._tree.parent(writer.key))
             wanted = node.missing and parent.is_dir
         except TidegateError:
             wanted = True  # the storage does not say: what is too much is swept later
