@@ -22,7 +22,6 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +33,7 @@ from bench.clients import finish, make_key, sftp, sftp_process
 from bench.measure import Timer, pss_bytes
 from bench.report import interpreter_ms
 from bench.servers import HERE, Missing, Rclone, Server, Tidegate, free_port
+from tests.support.many_objects import fill
 from tests.support.object_servers import ObjectServer, seaweedfs
 
 DELAY_MS = 10
@@ -172,20 +172,6 @@ class World:
     def fresh(self, name: str) -> str:
         self.number += 1
         return f"{name}-{self.number}"
-
-
-def fill(world: World, prefix: str, count: int) -> None:
-    """Put empty objects into the bucket by another library, without the relay."""
-
-    def part(first: int) -> None:
-        with contextlib.closing(world.store.client()) as client:
-            for number in range(first, count, 8):
-                client.put_object(
-                    Bucket=world.bucket, Key=f"{prefix}/an-ordinary-name-{number:07}.txt", Body=b""
-                )
-
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(part, range(8)))
 
 
 def remove(world: World, prefix: str) -> None:
@@ -357,7 +343,7 @@ def main() -> int:
             world.scratch.mkdir()
             prepare(world)
             if any("ls" in name for name, _ in rows):
-                fill(world, "many", plan.keys)
+                fill(store, world.bucket, "many", plan.keys)
             key = make_key(base)
             config = {**store.options(world.bucket), "endpoint": f"http://127.0.0.1:{port}"}
             kinds: list[type] = [TidegateBucket] if chosen.alone else [TidegateBucket, RcloneBucket]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bucket of a real service with a million keys is listed and counted in memory that does not grow with them.
 
-``SOAK_KEYS`` says how many; to put them there takes most of the time. `tests/unit/backends/test_objects_many.py`
+``SOAK_KEYS`` says how many. `tests/unit/backends/test_objects_many.py`
 shows the same for pages that no service makes.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.doors import port_of
+from tests.support.many_objects import fill
 from tests.support.object_servers import ObjectServer
 from tests.support.programs import SSH, run
 from tests.support.web_world import WebWorld, web_world
@@ -24,7 +25,6 @@ from tests.support.web_world import WebWorld, web_world
 KEYS = int(os.environ.get("SOAK_KEYS", "1000000"))
 COUNTS = {"few": 22_000, "all": KEYS}
 """Keys of each account; the attributes of 20,000 files are remembered, so memory grows up to there."""
-AT_ONCE = 64
 MIB = 1 << 20
 MOST_BYTES = 8 * MIB
 """More for all keys than for few of them: what an allocator keeps."""
@@ -34,22 +34,6 @@ pytestmark = [
     pytest.mark.timeout(KEYS // 100 + 600),
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
 ]
-
-
-async def fill(server: ObjectServer, name: str, prefix: str, count: int) -> None:
-    """Put empty objects into a bucket."""
-    bucket = server.made(name)
-    await bucket.open()
-    numbers = iter(range(count))
-
-    async def work() -> None:
-        for number in numbers:
-            await bucket.put(f"{prefix}an-ordinary-name-{number:07}.txt", b"", {})
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
-            group.create_task(work())
-    await bucket.close()
 
 
 class Watch:
@@ -110,7 +94,7 @@ async def test_a_million_keys(seaweedfs_server: ObjectServer, tmp_path: Path) ->
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).ok()
     began = time.monotonic()
     for user, count in COUNTS.items():
-        await fill(seaweedfs_server, name, f"{user}/", count)
+        await asyncio.to_thread(fill, seaweedfs_server, name, user, count)
     print(f"filled in {time.monotonic() - began:.0f} s")
     peaks: dict[tuple[str, str], int] = {}
     async with web_world(tmp_path, ssh=True) as world:

@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class ObjectServer:
         endpoint: its URL.
         pid: of its process.
         admin: a client of another library than the product's, to look at what is stored.
+        program: of the server, if it has a shell; `shell_ports` are what that has to know.
     """
 
     kind: str
@@ -55,10 +56,8 @@ class ObjectServer:
     access_key: str = ACCESS_KEY
     access_secret: str = SECRET
     region: str = "us-east-1"
-
-    def client(self) -> Any:
-        """A further client like `admin`, for a thread of its own; the caller closes it."""
-        return _made_client(self.endpoint)
+    program: str = ""
+    shell_ports: dict[str, str] = field(default_factory=dict)
 
     def bucket(self) -> str:
         """A new bucket, empty."""
@@ -122,7 +121,12 @@ def seaweedfs(directory: Path, *, s3_port: int = 0) -> Iterator[ObjectServer]:
         wait(f"{url}/healthz", process, directory / "log")
         with _client(url) as client:
             _wait_until_it_stores(client, process)
-            yield ObjectServer("seaweedfs", url, process.pid, client)
+            shell_ports = {
+                name: f"{ports[name]}.{ports[name + '.port.grpc']}" for name in ("master", "filer")
+            }
+            yield ObjectServer(
+                "seaweedfs", url, process.pid, client, program=program, shell_ports=shell_ports
+            )
 
 
 @contextlib.contextmanager
