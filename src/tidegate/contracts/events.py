@@ -16,8 +16,9 @@ class Sink(Protocol):
 
     A sink that never waits MAY also have ``handle_nowait(event) -> None``; the bus then calls that instead,
     which spares a task's wake-up for every event, and gathers those of 20 ms unless the sink has a true
-    ``prompt``. One that takes some kinds alone MAY have ``kinds``, a tuple of classes of
-    `tidegate.events.kinds`; the bus then hands it no others.
+    ``prompt``. Beside it there MAY be ``take_nowait(waiting) -> None``, which gets all of them at once in a
+    `collections.deque` and takes each out before it handles it. One that takes some kinds alone MAY have
+    ``kinds``, a tuple of classes of `tidegate.events.kinds`; the bus then hands it no others.
     """
 
     async def open(self) -> None:

@@ -208,6 +208,7 @@ class _QuickSinkQueue:
     def __init__(self, sink: Sink, handle: Callable[[Event], None], limit: int) -> None:
         self._sink = sink
         self.kinds = _kinds_of(sink)
+        self._take: Callable[[deque[Event]], None] = getattr(sink, "take_nowait", self._each)
         self._gather = 0.0 if getattr(sink, "prompt", False) else GATHER_SECONDS
         self._handle = handle
         self._waiting: deque[Event] = deque()
@@ -243,16 +244,24 @@ class _QuickSinkQueue:
         self._planned = False
         if self._loop is not None:
             self._drained = self._loop.time()
-        waiting = self._waiting
+        while before := len(self._waiting):
+            try:
+                self._take(self._waiting)
+            except Exception:  # a sink's fault must not stop the others' record
+                log.exception("sink %s failed", type(self._sink).__name__)
+                if len(self._waiting) == before:  # what it failed on would be there for ever
+                    self._waiting.popleft()
+        if self._lost:
+            log.warning("sink %s lost %d events", type(self._sink).__name__, self._lost)
+            self._lost = 0
+
+    def _each(self, waiting: deque[Event]) -> None:
         while waiting:
             event = waiting.popleft()
             try:
                 self._handle(event)
-            except Exception:  # a sink's fault must not stop the others' record
+            except Exception:  # one event must not stop the others
                 log.exception("sink %s failed on %s", type(self._sink).__name__, type(event).__name__)
-        if self._lost:
-            log.warning("sink %s lost %d events", type(self._sink).__name__, self._lost)
-            self._lost = 0
 
     async def close(self, drain_seconds: float) -> None:
         del drain_seconds

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from logging import WARNING
 from typing import Final
 
@@ -12,6 +12,7 @@ from tidegate.events.kinds import (
     Connected,
     ConnectionRefused,
     Disconnected,
+    Event,
     Failed,
     LoggedIn,
     LoginFailed,
@@ -32,21 +33,27 @@ NO_LOGIN: Final = "no_auth_tried"
 _ENDERS: Final = frozenset(("idle", "shutdown", "disabled", "expired", "deleted"))
 
 
+MAX_KNOWN: Final = 1_000
+"""Texts of transfers whose count is found at once; what comes then is looked up by its labels."""
+
+
 class TransferCount:
     """Ends of transfers of one kind.
 
     Attributes:
         number: of them.
         size: bytes that they moved.
-        last: the last one, with its size.
+        last: the last one; an exemplar is made of it by who asks.
+        first_byte: of downloads of this kind of storage; see `EventCounts.first_byte`.
     """
 
-    __slots__ = ("last", "number", "size")
+    __slots__ = ("first_byte", "last", "number", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, first_byte: Histogram) -> None:
         self.number = 0
         self.size = 0
-        self.last: Example | None = None
+        self.last: Transferred | None = None
+        self.first_byte = first_byte
 
 
 class RuleCount:
@@ -70,7 +77,6 @@ class EventCounts:
     Attributes:
         recent: the last minute, for pages; None while nobody looks.
         transfers: by action, status, kind of storage and protocol.
-        first_byte: of downloads: seconds from the open file to its first bytes, by kind of storage.
         operations: seconds that other operations took, by action and kind of storage; listings and `stat`
             too, of which a share is timed and stands for all.
         logins: by method; `refused_logins` likewise.
@@ -103,7 +109,7 @@ class EventCounts:
     def __init__(self) -> None:
         self.recent: Recent | None = None
         self.transfers: dict[tuple[str, str, str, str], TransferCount] = {}
-        self.first_byte: dict[str, Histogram] = {}
+        self._first_byte: dict[str, Histogram] = {}
         self.operations: dict[tuple[str, str], Histogram] = {}
         self.logins: Counter[str] = Counter()
         self.refused_logins: Counter[str] = Counter()
@@ -117,10 +123,17 @@ class EventCounts:
         self.quota_marks: Counter[str] = Counter()
         self.commands = [0, 0]
         self.no_login = 0
+        self._known: dict[tuple[str, str, str, str], TransferCount] = {}
+        """Counts by action, status, storage and protocol as events have them."""
         self._rules = Words()
         self._methods = Words()
         self._storages = Words()
         self._reasons = Words()
+
+    @property
+    def first_byte(self) -> dict[str, Histogram]:
+        """Of downloads: seconds from the open file to its first bytes, by kind of storage."""
+        return {storage: one for storage, one in self._first_byte.items() if one.total}
 
     async def open(self) -> None:
         """Nothing to get ready."""
@@ -132,11 +145,35 @@ class EventCounts:
     async def close(self) -> None:
         """Nothing to release."""
 
+    def take_nowait(self, waiting: deque[Event]) -> None:
+        """Count all events of a queue and take them out.
+
+        Ends of transfers are counted here, without a call for each: every small file has one
+        (docs/explanation/performance.md has what that costs).
+        """
+        take, known = waiting.popleft, self._known
+        while waiting:
+            event = take()
+            if type(event) is not Transferred:
+                self.handle_nowait(event)
+                continue
+            origin = event.origin
+            count = known.get((event.action, event.status, event.storage, origin.protocol))
+            if count is None:
+                count = self._count_of(event)
+            count.number += 1
+            count.size += event.size
+            count.last = event
+            if event.first_byte > 0:
+                count.first_byte.observe(event.first_byte, origin.connection_id, event.at)
+            if self.recent is not None and self.recent.ended is not None:
+                self.recent.finished(event)
+
     def handle_nowait(self, event: object) -> None:
         """Count one event."""
         match event:
             case Transferred():
-                self._transferred(event)
+                self.take_nowait(deque((event,)))
             case Operated():
                 self._operated(event)
             case Connected():
@@ -165,23 +202,19 @@ class EventCounts:
         """The name by which refusals by a rule are counted."""
         return self._rules.of(rule)
 
-    def _transferred(self, event: Transferred) -> None:
-        origin = event.origin
-        storage = self._storages.of(event.storage)
-        key = event.action.value, event.status, storage, origin.protocol
+    def _count_of(self, event: Transferred) -> TransferCount:
+        """The count of a transfer, by its labels."""
+        storage, protocol = self._storages.of(event.storage), event.origin.protocol
+        key = event.action.value, event.status, storage, protocol
         count = self.transfers.get(key)
         if count is None:
-            count = self.transfers[key] = TransferCount()
-        count.number += 1
-        count.size += event.size
-        count.last = origin.connection_id, float(event.size), event.at
-        if event.first_byte > 0:
-            histogram = self.first_byte.get(storage)
-            if histogram is None:
-                histogram = self.first_byte[storage] = Histogram()
-            histogram.observe(event.first_byte, origin.connection_id, event.at)
-        if self.recent is not None:
-            self.recent.finished(event)
+            first_byte = self._first_byte.get(storage)
+            if first_byte is None:
+                first_byte = self._first_byte[storage] = Histogram()
+            count = self.transfers[key] = TransferCount(first_byte)
+        if len(self._known) < MAX_KNOWN:
+            self._known[event.action, event.status, event.storage, protocol] = count
+        return count
 
     def timed(self, operation: str, storage: str, seconds: float, number: int) -> None:
         """Count calls that have no event: one that was timed stands for `number` of them."""

@@ -10,6 +10,7 @@ from typing import Final
 from prometheus_client.core import Metric
 from prometheus_client.samples import Exemplar
 
+from tidegate.events.kinds import Transferred
 from tidegate.metrics.counts import EventCounts
 from tidegate.metrics.gauges import Gauges
 from tidegate.metrics.histogram import Example, Histogram
@@ -71,7 +72,7 @@ class Families:
         yield _counter(
             "tidegate_transfers_total",
             "Transfers that ended.",
-            [(labels, count.number, count.last) for labels, count in rows],
+            [(labels, count.number, _example(count.last)) for labels, count in rows],
         )
         yield _counter(
             "tidegate_transfer_bytes_total",
@@ -246,6 +247,10 @@ def _histograms(name: str, text: str, rows: Iterable[tuple[dict[str, str], Histo
         metric.add_sample(f"{name}_count", labels, number)
         metric.add_sample(f"{name}_sum", labels, histogram.total)
     return metric
+
+
+def _example(event: Transferred | None) -> Example | None:
+    return None if event is None else (event.origin.connection_id, float(event.size), event.at)
 
 
 def _exemplar(example: Example | None) -> Exemplar | None:

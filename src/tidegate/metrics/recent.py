@@ -91,6 +91,7 @@ class Recent:
         logins: of the last minute by method.
         refusals: of the last minute, ``login`` and ``policy``.
         last: the last refusals, the newest last.
+        ended: transfers that have ended since `take_finished` was called; None before the first call.
         failures: the last failures of storage that an operator has to know, likewise; apart, so that a flood
             of refusals does not push them out.
     """
@@ -100,15 +101,15 @@ class Recent:
         self.refusals = Minute()
         self.last: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
         self.failures: deque[Refusal] = deque(maxlen=MAX_REFUSALS)
-        self._finished: dict[Key, tuple[str, int]] | None = None
+        self.ended: dict[Key, tuple[str, int]] | None = None
 
     def finished(self, event: Transferred) -> None:
-        """A transfer ended."""
-        if self._finished is not None and len(self._finished) < MAX_FINISHED:
+        """A transfer ended; nothing is kept while `ended` is None."""
+        if self.ended is not None and len(self.ended) < MAX_FINISHED:
             key = event.origin.connection_id, event.virtual_path
             direction = DIRECTIONS[event.action]
-            before = self._finished.get(key, (direction, 0))[1]
-            self._finished[key] = direction, before + event.size
+            before = self.ended.get(key, (direction, 0))[1]
+            self.ended[key] = direction, before + event.size
 
     def refused(self, event: LoginFailed | Refused | ConnectionRefused) -> None:
         """Something was refused."""
@@ -137,7 +138,7 @@ class Recent:
 
     def take_finished(self) -> dict[Key, tuple[str, int]]:
         """Direction and size of transfers that have ended since the last call; from the first call on."""
-        taken, self._finished = self._finished, {}
+        taken, self.ended = self.ended, {}
         return taken or {}
 
 

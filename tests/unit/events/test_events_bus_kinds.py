@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 
 import pytest
 
@@ -73,6 +74,38 @@ async def test_a_prompt_sink_has_each_event_in_the_next_turn(prompt: bool) -> No
     await bus.close()
     assert len(sink.got) == 3
     assert not prompt or all(seen)
+
+
+class All(Quick):
+    """Takes all that waits; fails on refused logins, before or after it has taken one out."""
+
+    def __init__(self, *, takes_first: bool) -> None:
+        super().__init__()
+        self.takes_first = takes_first
+
+    def take_nowait(self, waiting: deque[Event]) -> None:
+        while waiting:
+            event = waiting.popleft() if self.takes_first else waiting[0]
+            if isinstance(event, LoginFailed):
+                raise RuntimeError
+            if not self.takes_first:
+                waiting.popleft()
+            self.got.append(event)
+
+
+@pytest.mark.parametrize("takes_first", [True, False])
+async def test_a_sink_that_takes_all_at_once_and_fails_loses_what_it_failed_on_alone(
+    takes_first: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = All(takes_first=takes_first)
+    bus = Bus([sink])
+    await bus.open()
+    events: list[Event] = [LoggedIn(origin=ORIGIN), LoginFailed(origin=ORIGIN), Connected(origin=ORIGIN)]
+    for event in events:
+        bus.emit(event)
+    await bus.close()
+    assert sink.got == [events[0], events[2]]
+    assert {record.getMessage() for record in caplog.records} == {"sink All failed"}
 
 
 def test_the_defence_is_not_asked_about_transfers() -> None:

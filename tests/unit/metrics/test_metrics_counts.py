@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from tidegate.events import kinds
-from tidegate.metrics.counts import EventCounts
+from tidegate.metrics.counts import MAX_KNOWN, EventCounts
 from tidegate.metrics.exposition import Exposition
 from tidegate.metrics.families import Families
 from tidegate.metrics.gauges import DoorGauge, Gauges
@@ -110,6 +111,36 @@ def test_transfers_are_counted_by_what_became_of_them(measures: Measures) -> Non
     assert value(families, "tidegate_transfer_bytes_total", **labels) == 3
     assert value(families, "tidegate_first_byte_seconds_bucket", storage="local", le="0.025") == 1
     assert value(families, "tidegate_first_byte_seconds_bucket", storage="local", le="0.01") == 0
+
+
+def test_many_kinds_of_transfers_at_once_are_counted_as_one_by_one() -> None:
+    events: list[kinds.Event] = [
+        kinds.Transferred(ORIGIN, 1.0, action, status, size=size, storage=storage, first_byte=first_byte)
+        for action, first_byte in ((Action.UPLOAD, 0.0), (Action.DOWNLOAD, 0.02))
+        for status in ("ok", "failed")
+        for storage in ("local", "s3", *(f"own{number}" for number in range(2 * MAX_VALUES)))
+        for size in (1, 5)
+    ]
+    events.insert(3, kinds.LoggedIn(origin=ORIGIN, method="password"))
+    together, apart = EventCounts(), EventCounts()
+    waiting = deque(events)
+    together.take_nowait(waiting)
+    for event in events:
+        apart.handle_nowait(event)
+
+    def told(counts: EventCounts) -> object:
+        transfers = {
+            key: (one.number, one.size, one.last and one.last.size) for key, one in counts.transfers.items()
+        }
+        first = {storage: (one.counts, one.total) for storage, one in counts.first_byte.items()}
+        return transfers, first, counts.logins
+
+    assert not waiting
+    assert told(together) == told(apart)
+    assert together.transfers["upload", "ok", "local", "SFTP"].size == 6
+    assert len(together.transfers) == 4 * (MAX_VALUES + 1)
+    assert len(together._known) <= MAX_KNOWN
+    assert set(together.first_byte) == {storage for _, _, storage, _ in together.transfers}
 
 
 def test_a_look_that_was_timed_stands_for_others(measures: Measures) -> None:
