@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from playwright.async_api import Browser, Page, async_playwright
+from tests.support import kept_files
 from tests.support.certificates import certificate
 from tests.support.doors import services_of
 from tests.support.live_connections import Moving, connect
@@ -32,10 +33,12 @@ from tests.support.ports import free_port
 from tests.support.web_world import PASSWORD, WebWorld, web_world
 
 from tidegate.accounts.actor import Actor, Channel
+from tidegate.contracts.cluster import LockRequest
 from tidegate.events import kinds
 from tidegate.model.action import Action
 from tidegate.model.listed import ListKind
 from tidegate.model.origin import Origin
+from tidegate.relocation.move import Wish
 from tidegate.store.deliveries import Delivery
 from tidegate.web.admin.registry import GROUPS, all_pages
 
@@ -85,6 +88,9 @@ MORE: Final = (
     Shot("role", "A role", "/roles/east"),
     Shot("action", "An action of event rules", "/actions/ask-the-warehouse"),
     Shot("delete", "Deleting a user", "/users/orchard/delete"),
+    Shot("quarantine-file", "A file in quarantine", f"/quarantine/{kept_files.ID}"),
+    Shot("move", "A storage move", "/moves/user/north-archive"),
+    Shot("usage", "Usage, set by hand", "/usage?kind=user&name=granite-bank"),
 )
 """Pages that are not in the navigation."""
 ALIKE: Final = {
@@ -105,6 +111,7 @@ ALIKE: Final = {
     "/many-users/work/{id}": "a bar for a moment",
     "/many-users/sample.csv": "a file",
     "/logs/export": "a file",
+    "/lists/csv": "a file",
     "/find": "what the command palette asks",
 }  # fmt: skip
 """Paths without a picture, and why."""
@@ -151,6 +158,7 @@ async def world_of(home: Path) -> AsyncIterator[WebWorld]:
         data_provider={"users_base_dir": str(home / "homes")},
         ftpd={"bindings": [{"port": free_port(), "address": "127.0.0.1", "tls_mode": 1, **tls}]},
         common={"defender": {"enabled": True}},
+        inspection={"quarantine": {"directory": str(home / "kept")}},
     ) as world:
         await fill(world)
         yield world
@@ -232,8 +240,30 @@ async def fill(world: WebWorld) -> None:
     (homes / "granite-bank").mkdir(parents=True, exist_ok=True)
     (homes / "granite-bank" / "statement.csv").write_bytes(b"x" * 48_231)
     await services.sessions.scans.start_user("granite-bank")
+    await move_files(world, "north-archive", by)
+    kept_files.keep(world.home / "kept", "/in/invoice.xls", b"x" * 48_231, username="mill-street-clinic")
+    lock = LockRequest(
+        place="s:/plan",
+        account="harbour-freight",
+        path="/plans/loading.xlsx",
+        owner="Excel of Petra",
+        seconds=600,
+    )
+    await services.sessions.locks.acquire(lock)
     backup = await world.client.get("/api/v2/dumpdata", params={"output-file": "nightly.json"})
     backup.raise_for_status()
+
+
+async def move_files(world: WebWorld, name: str, by: Actor) -> None:
+    """Put the home of an account into another directory."""
+    old, new = world.home / "homes" / name, world.home / "homes" / "large-disk" / name
+    old.mkdir(parents=True, exist_ok=True)
+    for number in range(12):
+        (old / f"{1990 + number}.tar").write_bytes(b"x" * 100_000)
+    moves = services_of(world.app).moves()
+    started = await moves.start("user", name, Wish(document={"home_dir": str(new)}), by=by)
+    assert started.task is not None
+    await asyncio.wait((started.task,))
 
 
 async def move(world: WebWorld) -> None:

@@ -9,6 +9,9 @@ import pytest
 from tests.support.browser import BASE, Browser, browser, fields_of
 from tests.support.web_world import ADMIN, WebWorld
 
+from tidegate.policy.second_factor import totp_of
+from tidegate.store.documents import decode_account
+
 NEW_PASSWORD = "another long and boring password"
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -122,3 +125,52 @@ async def test_a_key_is_shown_once_and_works_until_it_is_deleted(world: WebWorld
         assert (await program.get("/api/v2/users")).status_code == 401
     wrong = await inside.post(f"{BASE}/new-api-key", **{**sent, "name": "", "admin": "nobody"})
     assert wrong.status == 400 and wrong.all("p", class_="err")
+
+
+async def test_sessions_and_codes_of_somebody_else_end(world: WebWorld, inside: Browser) -> None:
+    totp = {
+        "enabled": True,
+        "config_name": "Default",
+        "secret": {"status": "Plain", "payload": "JBSWY3DPEHPK3PXP"},
+    }
+    await world.add_admin("nora", "view_users")
+    async with browser(world).client as first, browser(world).client as second:
+        one, other = Browser(first), Browser(second)
+        for person in (one, other):
+            assert (await person.sign_in("nora")).status == 303
+        page = await inside.get("/admins/nora")
+        buttons = page.all("button", name="session")
+        assert [button.text for button in buttons] == ["End all", "End", "End"]
+        wanted = buttons[1].attributes["value"]
+        assert (await inside.post("/admins/nora/sessions", session=wanted)).status == 303
+        assert "1 session of nora ended." in (await inside.get("/admins/nora")).text
+        assert {(await person.get("/users")).status for person in (one, other)} == {200, 303}
+        assert (await inside.post("/admins/nora/sessions", session=wanted)).status == 400
+        assert (await inside.post("/admins/nora/sessions", session="all")).status == 303
+        assert {(await person.get("/users")).status for person in (one, other)} == {303}
+    # One's own sessions end there too, but for the one that asks.
+    page = await inside.get(f"/admins/{ADMIN}")
+    assert "this one" in page.text and "End all others" in page.text
+    assert (await inside.post(f"/admins/{ADMIN}/sessions", session="all")).status == 303
+    assert (await inside.get("/admins")).status == 200
+
+    await world.add_admin("olga", "view_users", extra={"totp_config": totp})
+    assert "One-time codes" in (await inside.get("/admins/olga")).text
+    assert (await inside.post("/admins/olga/codes")).status == 303
+    page = await inside.get("/admins/olga")
+    assert "olga is asked for codes no more." in page.text and not page.all("h2", id="cd-h")
+    user = {**world.user("mara"), "filters": {"totp_config": {**totp, "protocols": ["SSH"]}}}
+    await world.app.provider.add_user(decode_account(user))
+    assert any("Switch codes off" in one.text for one in (await inside.get("/users/mara")).all("button"))
+    await world.add_admin("pia", "view_users", "edit_users")
+    async with browser(world).client as client:
+        pia = Browser(client)
+        await pia.sign_in("pia")
+        assert "Switch codes off" not in (await pia.get("/users/mara")).text
+        assert (await pia.post("/users/mara/codes")).status == 403
+        assert (await pia.post("/admins/olga/sessions", session="all")).status == 403
+    assert (await inside.post("/users/mara/codes")).status == 303
+    stored = await world.app.provider.user("mara")
+    assert stored is not None and not totp_of(stored.filters).enabled
+    assert "Switch codes off" not in (await inside.get("/users/mara")).text
+    assert (await inside.post("/users/nobody/codes")).status == 404

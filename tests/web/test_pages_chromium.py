@@ -19,6 +19,7 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from tests.support import kept_files
 from tests.support.accounts import ED25519
 from tests.support.doors import port_of, services_of
 from tests.support.live_connections import Moving, connect
@@ -28,7 +29,8 @@ from tests.support.ssh_world import SSH
 from tests.support.web_world import PASSWORD, WebWorld, web_world
 
 from tidegate.accounts.actor import Actor, Channel
-from tidegate.errors import AlreadyExists
+from tidegate.contracts.cluster import LockRequest
+from tidegate.errors import AlreadyExists, Locked
 from tidegate.events import kinds
 from tidegate.identity.passwords import verify
 from tidegate.model.action import Action
@@ -91,11 +93,15 @@ async def desk(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Desk]:
     chromium = program("chromium") or absent("chromium")
     home = tmp_path_factory.mktemp("pages")
     users = {"users_base_dir": str(home / "homes")}
+    quarantine = {"quarantine": {"directory": str(home / "kept")}}
+    kept_files.keep(home / "kept", f"/in/{'long' * 50}/{EVIL}", b"x", username="axe")
     log = WrittenLog(home / "tidegate.log")
     for event in story():
         log.event(event)
     async with (
-        web_world(home, ssh=True, first=False, log=log.reader, data_provider=users) as world,
+        web_world(
+            home, ssh=True, first=False, log=log.reader, data_provider=users, inspection=quarantine
+        ) as world,
         async_playwright() as playwright,
     ):
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -317,6 +323,7 @@ PATHS: Final = [
     "/new-user", "/many-users", "/users/axe", "/users/axe/delete", "/users?q=nobody-is-called-that", "/me", "/me/codes",
     "/groups/axe", "/roles/axe/delete", "/new-folder", "/groups?q=nothing", "/admins/mara", "/new-api-key",
     "/rules/axe", "/deliveries/drop", "/lists?list=defender", "/bans?q=nothing", "/connections/c-axe-0",
+    "/quarantine?q=nothing", f"/quarantine/{kept_files.ID}", "/moves?kind=user&name=axe", "/usage?kind=user&name=axe", "/locks?q=nothing",
     "/maintenance/restore/axe", "/config?only=&q=port", "/config?q=nothing-is-called-that", "/explain?user=axe&op=upload&path=/x", "/explain/connect?ip=192.0.2.7",
 ]  # fmt: skip
 
@@ -344,6 +351,11 @@ async def test_axe_finds_nothing_and_no_page_scrolls_sideways(desk: Desk, scheme
         with contextlib.suppress(AlreadyExists):
             await administration.lists.add({"type": int(kind), "ipornet": "192.0.2.7"}, by=by)
     await services_of(desk.world.app).defence.refresh()  # type: ignore[union-attr]
+    wanted = LockRequest(
+        place="s:/axe", account="axe", path=f"/in/{'long' * 50}/{EVIL}", owner=EVIL, seconds=600
+    )
+    with contextlib.suppress(Locked):
+        await services_of(desk.world.app).sessions.locks.acquire(wanted)
     held = await preview(desk, {"users": [desk.world.user("axe"), desk.world.user("new")]})
     connection = await connect(desk.world, "axe")
     connection.transfers.add(Moving("/in/axe.bin", 100))

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.browser import BASE, Browser, browser
+from tests.support.browser import BASE, Browser, Shown, browser
 from tests.support.web_world import WebWorld
 
 from tidegate.defence.defender import DefenderLimits, Misdeed
@@ -120,6 +120,44 @@ async def test_a_list_is_read_fifty_at_a_time(world: WebWorld, inside: Browser) 
     page = await inside.get(page.first("a", rel="next").attributes["href"])
     page = await inside.get(page.first("a", rel="next").attributes["href"])
     assert len(page.all("button", name="network")) == 20 and not page.all("a", rel="next")
+
+
+async def test_all_lists_leave_and_come_as_one_file(world: WebWorld, inside: Browser) -> None:
+    await inside.get("/lists")
+    for which, network in (("allow", "192.0.2.0/24"), ("defender", "198.51.100.7")):
+        added = await inside.post("/lists/add", list=which, network=network, description="=1+1", mode="deny")
+        assert added.status == 303, added.text
+    answer = (await inside.get("/lists/csv")).answer
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/csv; charset=utf-8")
+    assert answer.headers["content-disposition"] == 'attachment; filename="lists.csv"'
+    assert "block,198.51.100.7/32,,,'=1+1" in answer.text or "block,198.51.100.7,,,'=1+1" in answer.text, (
+        answer.text
+    )
+
+    async def send(text: str | bytes, **fields: str) -> Shown:
+        data = text.encode() if isinstance(text, str) else text
+        headers = {"Sec-Fetch-Site": "same-origin"}
+        sent = await inside.client.post(
+            f"{BASE}/lists/csv",
+            data={"_token": inside.token, "list": "defender", **fields},
+            files={"file": ("lists.csv", data, "text/csv")},
+            headers=headers,
+        )
+        return inside._shown(sent)
+
+    more = answer.text + "safe,203.0.113.0/24,SSH,,partners\r\n"
+    done = await send(more)
+    assert (done.status, done.location) == (303, f"{BASE}/lists?list=defender"), done.text
+    page = await inside.get("/lists?list=defender")
+    assert "3 entries are on their lists." in page.text and "203.0.113.0/24" in page.text
+    wrong = await send(f"{answer.text}safe,{EVIL},,,\r\nsafe,10.0.0.0/8,,,\r\n")
+    assert wrong.status == 400 and "Nothing was stored." in wrong.text and "line 4" in wrong.text
+    assert not wrong.all("img") and "10.0.0.0/8" not in (await inside.get("/lists?list=defender")).text
+    many = answer.text.partition("\r\n")[0] + "\r\n" + "safe,x,,,\r\n" * 30
+    assert "and 10 more" in (await send(many)).text
+    for odd in (b"\xff\xfe", b""):
+        assert (await send(odd)).status == 400
+    assert (await send(more, _token="x")).status == 403
 
 
 async def test_without_the_permission_nothing_is_seen_or_changed(world: WebWorld, inside: Browser) -> None:

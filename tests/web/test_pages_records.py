@@ -213,6 +213,29 @@ async def test_the_storage_of_a_folder_is_in_its_form_and_secrets_stay(
     assert "bucket" in wrong.first("p", class_="err").text
 
 
+async def test_the_storage_of_a_folder_is_tried_out_as_it_stands_in_the_form(
+    world: WebWorld, inside: Browser
+) -> None:
+    page = await inside.get("/new-folder")
+    assert any(one.attributes.get("formaction") == f"{BASE}/try-folder" for one in page.all("button"))
+    sent = {**fields_of(page), "name": "far", "directory": str(world.home / "files" / "far")}
+    local = (await inside.post("/try-folder", **sent)).answer.json()
+    assert local["ok"] and "nothing to connect to" in local["text"], local
+    closed = {
+        **sent, "storage": "5", "sftp_endpoint": "127.0.0.1:1", "sftp_username": "u", "sftp_password": "p",
+    }  # fmt: skip
+    answer = (await inside.post("/try-folder", **closed)).answer.json()
+    assert answer["ok"] is False and answer["text"]
+    await world.add_admin("limited", "manage_folders")
+    await world.add_admin("viewer", "view_users")
+    for name, said in (("limited", False), ("viewer", None)):
+        async with browser(world).client as client:
+            other = Browser(client)
+            await other.sign_in(name)
+            found = await other.post("/try-folder", **{**closed, "_token": other.token})
+            assert found.answer.json()["ok"] is said if said is not None else found.status == 403
+
+
 async def test_a_list_is_read_fifty_at_a_time(world: WebWorld, inside: Browser) -> None:
     for number in range(60):
         await post(world, "roles", name=f"role-{number:02}")

@@ -49,6 +49,6 @@ async def test_what_cannot_be_imported_changes_nothing(world: WebWorld, monkeypa
     assert (await world.client.post(PATH, json={})).status_code == 415
     answer = await world.client.post(PATH, content=HEAD.encode() + b"\xff", headers=TYPE)
     assert answer.status_code == 400
-    monkeypatch.setattr(ip_lists, "MAX_CSV_BYTES", 10)
+    monkeypatch.setattr(ip_lists, "MAX_BYTES", 10)
     assert (await world.client.post(PATH, content=CSV.encode(), headers=TYPE)).status_code == 413
     assert (await world.client.get(PATH)).text == HEAD

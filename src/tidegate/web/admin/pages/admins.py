@@ -15,6 +15,7 @@ from tidegate.model import Admin, ApiKey
 from tidegate.policy.passkeys import passkeys_of
 from tidegate.policy.second_factor import totp_of
 from tidegate.store.validate import ADMIN_PERMISSIONS
+from tidegate.web.admin import sessions
 from tidegate.web.admin.record_form import RecordForm
 from tidegate.web.admin.record_pages import Records, Row
 from tidegate.web.admin.registry import Nav
@@ -88,9 +89,17 @@ async def _nothing_more(visit: Visit, record: object) -> Mapping[str, Any]:
     return {}
 
 
-async def _second_factors(visit: Visit, admin: Admin | None) -> Mapping[str, Any]:
-    del visit
-    return {"passkeys": passkeys_of(admin.filters).keys if admin is not None else ()}
+async def _signing_in(visit: Visit, admin: Admin | None) -> Mapping[str, Any]:
+    """The second factors and the browser sessions of an administrator."""
+    if admin is None:
+        return {"passkeys": (), "codes": False, "sessions": (), "current": ""}
+    rows = await visit.services.provider.browser_sessions.of(sessions.KIND, admin.username)
+    return {
+        "passkeys": passkeys_of(admin.filters).keys,
+        "codes": totp_of(admin.filters).enabled,
+        "sessions": rows,
+        "current": visit.session.row.id if visit.session is not None else "",
+    }
 
 
 async def _admin_row(visit: Visit, admin: Admin) -> Row:
@@ -123,7 +132,7 @@ ADMINS: Final = Records(
     lede="They manage the server in the browser and over REST.",
     empty=("No administrator yet", "An administrator manages the server.", "tidegate admin add NAME"),
     template="admin.html",
-    more=_second_factors,
+    more=_signing_in,
     gone="They cannot sign in any more, and their sessions and tokens end.",
 )
 

@@ -6,12 +6,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from starlette.responses import Response
+
+from tidegate.accounts.names import fold_name
+from tidegate.accounts.versions import encoded
+from tidegate.errors import TidegateError
 from tidegate.model import Folder
+from tidegate.policy.folders import storage_of_folder
+from tidegate.store.documents import decode_folder
 from tidegate.web.admin.pages.groups import seen, use
+from tidegate.web.admin.pages.user_edit import tried
 from tidegate.web.admin.record_form import RecordForm
-from tidegate.web.admin.record_pages import Records, Row
-from tidegate.web.admin.registry import Nav
-from tidegate.web.admin.rendering import count
+from tidegate.web.admin.record_pages import Records, Row, sentence
+from tidegate.web.admin.registry import Nav, Page
+from tidegate.web.admin.rendering import count, url
 from tidegate.web.admin.user_fields import KINDS, UserField
 from tidegate.web.admin.visit import Visit
 from tidegate.web.figures import size
@@ -34,7 +42,7 @@ FORM: Final = RecordForm(
 
 
 async def _users(visit: Visit, folder: Folder | None) -> Mapping[str, Any]:
-    fixed: dict[str, Any] = {"kinds": KINDS}
+    fixed: dict[str, Any] = {"kinds": KINDS, "try_url": url("try-folder")}
     if folder is None:
         return fixed
     users = await seen(visit, await visit.services.administration.folders.users_of(folder.name))
@@ -80,4 +88,26 @@ FOLDERS: Final = Records(
     gone="Those who mount the folder lose it, and their connections end. The files stay.",
 )
 
-PAGES: Final = FOLDERS.pages()
+
+async def try_storage(visit: Visit) -> Response:
+    """Ask the storage of the form, as it stands there, for what those who mount the folder would need."""
+    services, name = visit.services, visit.form["name"].strip()
+    stored = await services.provider.folder(fold_name(name, services.rules)) if name else None
+    base = {**FOLDERS.blank, "name": name or "new"} if stored is None else dict(encoded(stored))
+    values = FORM.posted(visit.form)
+    names = {field.name for field in FORM.fields if field.section == "storage"} | {"storage"}
+    try:
+        folder = decode_folder(FORM.apply(base, values, names), base=stored, rules=services.rules)
+        await services.administration.options.giver(visit.actor).check_folder(folder, stored)
+        spec = storage_of_folder(folder)
+        if spec.config.is_local:
+            return tried(ok=True, text=f"Disk of this server, {folder.mapped_path}: nothing to connect to.")
+        if services.rules.storages is None:
+            return tried(ok=False, text="No storage but local disk is available here.")
+        await services.rules.storages.try_out(spec)
+    except TidegateError as error:
+        return tried(ok=False, text=sentence(error.text))
+    return tried(ok=True, text="Listed, wrote, read and removed a test object.")
+
+
+PAGES: Final = (*FOLDERS.pages(), Page(path="/try-folder", act=try_storage, needs="manage_folders"))

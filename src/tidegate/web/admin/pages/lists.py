@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
@@ -39,7 +39,14 @@ async def show(visit: Visit) -> Response:
     return await _page(visit, _chosen(visit.query("list", longest=16)), {})
 
 
-async def _page(visit: Visit, chosen: str, errors: Mapping[str, str]) -> Response:
+async def again(visit: Visit, mistakes: Sequence[str]) -> Response:
+    """The page of the list that a file was sent from, with the mistakes of the file; nothing was stored."""
+    return await _page(visit, _chosen(visit.form["list"]), {}, mistakes)
+
+
+async def _page(
+    visit: Visit, chosen: str, errors: Mapping[str, str], mistakes: Sequence[str] = ()
+) -> Response:
     kind, title, lede = LISTS[chosen]
     text, given = visit.query("q").strip(), visit.query("first", longest=8)
     first = int(given) if given.isascii() and given.isdigit() else 0
@@ -57,11 +64,12 @@ async def _page(visit: Visit, chosen: str, errors: Mapping[str, str]) -> Respons
         "before": url("lists", list=chosen, q=text, first=max(first - ROWS, 0)) if first else "",
         "after": url("lists", list=chosen, q=text, first=first + ROWS) if len(found) > ROWS else "",
         "errors": errors,
+        "mistakes": mistakes,
         "values": visit.form,
         "ticked": visit.form.all("protocols"),
         "protocols": tuple(PROTOCOLS),
     }
-    return visit.html("lists.html", context, status=400 if errors else 200)
+    return visit.html("lists.html", context, status=400 if errors or mistakes else 200)
 
 
 async def _found(visit: Visit, kind: int, text: str, first: int) -> tuple[list[ListEntry], bool]:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from tidegate.accounts.names import fold_name
 from tidegate.errors import Conflict, Denied, NotFound
 from tidegate.vfs.usage.progress import Kind, Scan
+from tidegate.web.admin.reach import require_folder, require_user
 from tidegate.web.admin.record_pages import sentence
 from tidegate.web.admin.registry import Nav, Page
 from tidegate.web.admin.visit import Visit
@@ -70,10 +71,10 @@ async def start(visit: Visit) -> Response:
         if not name:
             raise NotFound("a name is needed")
         if kind == "folder":
-            await _check_folder(visit, name)
+            await require_folder(visit, name)
             await scans.start_folder(name)
         else:
-            await _check_user(visit, name)
+            await require_user(visit, name)
             await scans.start_user(name)
     except (NotFound, Conflict, Denied) as error:
         return await _page(visit, {"name": sentence(error.text)})
@@ -90,25 +91,10 @@ async def cancel(visit: Visit) -> Response:
     services, form = visit.services, visit.form
     kind: Kind = "folder" if form["kind"] == "folder" else "user"
     name = fold_name(form.text("name"), services.rules)
-    await (_check_folder if kind == "folder" else _check_user)(visit, name)
+    await (require_folder if kind == "folder" else require_user)(visit, name)
     scan = await services.sessions.scans.cancel(kind, name, by=visit.who.username)
     ended = "are counted no more" if scan.state == "cancelled" else "were counted just then"
     return visit.go("scans", done=f"The files of {name} {ended}.")
-
-
-async def _check_user(visit: Visit, name: str) -> None:
-    account = await visit.services.provider.user(name)
-    if account is None:
-        raise NotFound(f"no such user: {name}")
-    visit.actor.require_reach(account)
-
-
-async def _check_folder(visit: Visit, name: str) -> None:
-    own = await visit.own_users()
-    if own is not None:
-        users = await visit.services.administration.folders.users_of(name)
-        if not own.issuperset(users):
-            raise Denied("accounts that are not of your role mount this folder", rule="role")
 
 
 PAGES: Final = (

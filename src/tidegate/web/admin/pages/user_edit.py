@@ -16,6 +16,7 @@ from tidegate.accounts.versions import version_of
 from tidegate.errors import AlreadyExists, BadRecord, Denied, LoginRefused, Outdated, TidegateError
 from tidegate.model import Account
 from tidegate.policy.folders import storage_of
+from tidegate.policy.second_factor import totp_of
 from tidegate.store.documents import decode_account, encode_account
 from tidegate.web.admin import user_form
 from tidegate.web.admin.field_values import Values
@@ -127,6 +128,7 @@ def _page(
         "presets": PRESETS,
         "state": state_of(account) if account is not None else ("", ""),
         "sessions": visit.services.registry.count(account.username) if account is not None else 0,
+        "codes": account is not None and totp_of(account.filters).enabled,
         "check_url": url("check-user"),
         "try_url": url("try-storage") if visit.may("edit_users") else "",
         "rest_label": "Groups, name patterns, hours, bandwidth by network, mounted folders",
@@ -284,16 +286,17 @@ async def try_storage(visit: Visit) -> Response:
         )
         spec = storage_of(account)
         if spec.config.is_local:
-            return _tried(ok=True, text=f"Disk of this server, {account.home_dir}: nothing to connect to.")
+            return tried(ok=True, text=f"Disk of this server, {account.home_dir}: nothing to connect to.")
         if services.rules.storages is None:
-            return _tried(ok=False, text="No storage but local disk is available here.")
+            return tried(ok=False, text="No storage but local disk is available here.")
         await services.rules.storages.try_out(spec)
     except (TidegateError, LoginRefused) as error:
-        return _tried(ok=False, text=sentence(error.text))
-    return _tried(ok=True, text="Listed, wrote, read and removed a test object.")
+        return tried(ok=False, text=sentence(error.text))
+    return tried(ok=True, text="Listed, wrote, read and removed a test object.")
 
 
-def _tried(*, ok: bool, text: str) -> Response:
+def tried(*, ok: bool, text: str) -> Response:
+    """The outcome of trying storage, as the script of the form shows it."""
     return JSONResponse({"ok": ok, "text": text}, headers=HEADERS)
 
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Final
@@ -12,15 +10,15 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from tidegate.accounts.list_texts import read_csv, write_csv
 from tidegate.accounts.lists import canonical, encode_entry, every_entry
 from tidegate.defence.defender import Host
 from tidegate.errors import BadRecord, Denied, NotFound
-from tidegate.model.listed import ListEntry, entry_name
+from tidegate.model.listed import entry_name
 from tidegate.store.contract import Order
 from tidegate.web.api import schemas
 from tidegate.web.api.access import Anybody, Ip, ManageIpLists, ViewDefender, With, actor
 from tidegate.web.api.bodies import Json, message, read_csv_text, read_object
+from tidegate.web.api.list_csv import MAX_BYTES, export_lists, import_lists
 from tidegate.web.api.paging import DEFAULT_PAGE, Limit, Sort
 from tidegate.web.api.preconditions import Version, etag
 from tidegate.web.api.routes import BASE
@@ -36,9 +34,6 @@ Network = Annotated[
 Host_ = Annotated[
     str, Path(min_length=1, max_length=128, description="Bytes of the address's text as hexadecimal digits.")
 ]
-
-MAX_CSV_BYTES: Final = 16 * 1024 * 1024
-"""Longest CSV of lists; some 300,000 entries."""
 
 router = APIRouter(prefix=BASE, tags=["defender"])
 
@@ -65,8 +60,7 @@ def _name(kind: int, network: str) -> str:
 async def export_entries(services: With, who: ManageIpLists) -> Response:
     """All entries of all lists as CSV with the columns list, network, protocols, until, description."""
     del who
-    entries = await every_entry(services.provider)
-    text = await asyncio.to_thread(lambda: "".join(write_csv(entries)))
+    text = await export_lists(services)
     name = {"Content-Disposition": 'attachment; filename="lists.csv"'}
     return Response(text, media_type="text/csv", headers=name)
 
@@ -80,16 +74,9 @@ async def export_entries(services: With, who: ManageIpLists) -> Response:
 )
 async def import_entries(request: Request, services: With, who: ManageIpLists, ip: Ip) -> Response:
     """Add the entries of a CSV as `GET` gives it, in one transaction; those that are there are replaced."""
-    text = await read_csv_text(request, limit=MAX_CSV_BYTES)
-    found = await asyncio.to_thread(read_csv, text)
-
-    async def batches() -> AsyncIterator[Sequence[ListEntry]]:
-        yield found.entries
-
-    by = actor(who, ip)
-    await services.administration.loads.store(batches(), by=by, requires="manage_ip_lists")
-    await _changed(services)
-    return message(f"{len(found.entries)} entries imported")
+    text = await read_csv_text(request, limit=MAX_BYTES)
+    number = await import_lists(services, text, by=actor(who, ip))
+    return message(f"{number} entries imported")
 
 
 @router.get("/iplists/{kind}", responses={200: schemas.many("IPListEntry")})

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
-from tidegate.errors import BadRecord, NotFound
-from tidegate.model import Account
+from tidegate.errors import NotFound
 from tidegate.vfs.usage.progress import Kind, Scan
-from tidegate.web.api import schemas
+from tidegate.web.api import schemas, usage
 from tidegate.web.api.access import Ip, QuotaScans, With, actor, own_users
 from tidegate.web.api.bodies import Json, message, read_model
 from tidegate.web.api.paging import Name, folded
@@ -93,15 +92,13 @@ async def set_user_usage(  # noqa: PLR0917  a query parameter is a parameter
 ) -> Response:
     """Set or add to what a user's quota counts as used; 409 while a scan runs."""
     given = await read_model(request, schemas.QuotaUsage)
-    account = await _settled(services, username)
-    if mode == "add":
-        _fits(account.used_quota_size + given.used_quota_size, "used_quota_size")
-        _fits(account.used_quota_files + given.used_quota_files, "used_quota_files")
-    await services.sessions.set_usage(
-        account.username, size=given.used_quota_size, files=given.used_quota_files, add=mode == "add"
-    )
-    await services.administration.users.counters_set(
-        account.username, "used_quota_size", "used_quota_files", by=actor(who, ip)
+    await usage.set_user_usage(
+        services,
+        folded(services, username, "user"),
+        size=given.used_quota_size,
+        files=given.used_quota_files,
+        add=mode == "add",
+        by=actor(who, ip),
     )
     return message("Quota updated")
 
@@ -116,15 +113,13 @@ async def set_transfer_usage(  # noqa: PLR0917  a query parameter is a parameter
 ) -> Response:
     """Set or add to what a user has used of their data transfer."""
     given = await read_model(request, schemas.TransferUsage)
-    account = await _settled(services, username)
-    services.sessions.scans.check_idle("user", account.username)
-    upload, download = given.used_upload_data_transfer, given.used_download_data_transfer
-    if mode == "add":
-        upload = _fits(upload + account.used_upload_data_transfer, "used_upload_data_transfer")
-        download = _fits(download + account.used_download_data_transfer, "used_download_data_transfer")
-    await services.sessions.tracker.set_transfer_usage(account.username, upload=upload, download=download)
-    await services.administration.users.counters_set(
-        account.username, "used_upload_data_transfer", "used_download_data_transfer", by=actor(who, ip)
+    await usage.set_transfer_usage(
+        services,
+        folded(services, username, "user"),
+        upload=given.used_upload_data_transfer,
+        download=given.used_download_data_transfer,
+        add=mode == "add",
+        by=actor(who, ip),
     )
     return message("Quota updated")
 
@@ -139,18 +134,13 @@ async def set_folder_usage(  # noqa: PLR0917  a query parameter is a parameter
 ) -> Response:
     """Set or add to what a folder's quota counts as used; 409 while a scan runs."""
     given = await read_model(request, schemas.QuotaUsage)
-    await services.sessions.tracker.settle()
-    folder = await services.provider.folder(folded(services, name, "folder"))
-    if folder is None:
-        raise NotFound("no such folder")
-    services.sessions.scans.check_idle("folder", folder.name)
-    size, files = given.used_quota_size, given.used_quota_files
-    if mode == "add":
-        size = _fits(size + folder.used_quota_size, "used_quota_size")
-        files = _fits(files + folder.used_quota_files, "used_quota_files")
-    await services.sessions.tracker.set_folder_usage(folder.name, size=size, files=files)
-    await services.administration.folders.counters_set(
-        folder.name, "used_quota_size", "used_quota_files", by=actor(who, ip)
+    await usage.set_folder_usage(
+        services,
+        folded(services, name, "folder"),
+        size=given.used_quota_size,
+        files=given.used_quota_files,
+        add=mode == "add",
+        by=actor(who, ip),
     )
     return message("Quota updated")
 
@@ -181,24 +171,3 @@ def _outcome(services: Services, kind: Kind, name: str) -> dict[str, Any]:
         "exact": scan.exact,
         "error": scan.error,
     }
-
-
-async def _settled(services: Services, username: str) -> Account:
-    """An account, stored or not, whose kept counters are the live ones.
-
-    Raises:
-        NotFound: there is none of this name.
-    """
-    name = folded(services, username, "user")
-    await services.sessions.tracker.settle(name)
-    store = services.sessions.tracker.store
-    account = await store.user(name) if store is not None else None
-    if account is None:
-        raise NotFound("no such user")
-    return account
-
-
-def _fits(number: int, field: str) -> int:
-    if number > schemas.MAX_NUMBER:
-        raise BadRecord(field, "is too large")
-    return number
