@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -185,6 +186,8 @@ class Visit:
             "server_name": self.request.url.hostname or "",
             "state": state,
             "idle_until": self.session.row.idle_until if self.session is not None else 0,
+            "ends_at": self.session.row.expires_at if self.session is not None else 0,
+            "now_ms": time.time_ns() // 1_000_000,
         }
 
     def go(self, *parts: str, done: str = "", undo: str = "", **query: Any) -> Response:

@@ -226,25 +226,38 @@
   }
   $("[aria-invalid=true]")?.focus();
 
-  // -- the session ends: told two minutes before, and can be prolonged -------------------------------------------
+  // -- the session ends: told two minutes before; if it is only idle, it can be prolonged -------------------------
+  // By the clock of the server: the one of the browser may be wrong.
   const idle = Number(body.dataset.idle || 0);
   if (idle) {
-    let until = idle, shown = null;
-    setInterval(async () => {
-      const left = until - Date.now();
-      if (left > 120000 || shown) return;
+    const ends = Number(body.dataset.ends), ahead = Number(body.dataset.now) - Date.now();
+    let until = idle, shown = null, over = false;
+    const say = (text, button) => {
+      shown?.remove();
       shown = document.createElement("div");
       shown.className = "toast";
-      const text = Object.assign(document.createElement("div"), { textContent: "Your session ends in 2 minutes." });
-      const stay = Object.assign(document.createElement("button"), { className: "btn sm", type: "button", textContent: "Stay signed in" });
-      stay.addEventListener("click", async () => {
-        const answer = await fetch(`${base}/me/stay`, { method: "POST", body: new URLSearchParams({ _token: token }), headers: { "HX-Request": "true" } });
-        if (answer.ok) until = (await answer.json()).idle_until;
-        shown.remove();
-        shown = null;
-      });
-      shown.append(text, stay);
+      shown.append(Object.assign(document.createElement("div"), { textContent: text }), ...(button ? [button] : []));
       $(".toasts")?.append(shown);
+    };
+    const stay = async () => {
+      const answer = await fetch(`${base}/me/stay`, { method: "POST", body: new URLSearchParams({ _token: token }), headers: { "HX-Request": "true" } });
+      if (answer.ok) until = (await answer.json()).idle_until;
+      shown?.remove();
+      shown = null;
+    };
+    setInterval(() => {
+      const left = Math.min(until, ends) - ahead - Date.now();
+      if (over || left > 120000) return;
+      if (left <= 0) {
+        over = true;
+        const again = Object.assign(document.createElement("a"), { className: "btn sm", href: `${base}/login`, target: "_blank", rel: "noopener", textContent: "Sign in again" });
+        say("Your session has ended.", again);
+      } else if (!shown && ends <= until) say("Your session ends in 2 minutes, and cannot go on. Save what you have typed.");
+      else if (!shown) {
+        const button = Object.assign(document.createElement("button"), { className: "btn sm", type: "button", textContent: "Stay signed in" });
+        button.addEventListener("click", stay);
+        say("Your session ends in 2 minutes.", button);
+      }
     }, 5000);
   }
 
