@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support.vfs_world import get, put
-from tests.support.web_world import WebWorld, web_world
+from tests.support.web_world import PASSWORD, WebWorld, web_world
 
 from tidegate.accounts.storage_changes import StorageChanges
 from tidegate.errors import Conflict, Locked, LoginRefused, ProviderUnavailable, StorageFailed
@@ -264,6 +264,32 @@ async def test_a_folder_moves_and_its_users_are_released(world: WebWorld) -> Non
     folder = (await world.client.get("/api/v2/folders/shared")).json()
     assert folder["mapped_path"] == str(new)
     assert tree(new) == tree(place)
+
+
+async def test_an_administrator_of_a_role_sees_moves_of_folders_that_their_accounts_alone_mount(
+    world: WebWorld,
+) -> None:
+    await world.client.post("/api/v2/roles", json={"name": "east"})
+    for folder, name, more in (("shared", "ann", {}), ("own", "bob", {"role": "east"})):
+        place = world.home / "files" / folder
+        plant(place)
+        mounts = [{"name": folder, "virtual_path": "/f", "mapped_path": str(place)}]
+        await add(world, name, virtual_folders=mounts, **more)
+        await moved(world, folder, kind="folders", mapped_path=str(world.home / "files" / f"new-{folder}"))
+    permissions = ["manage_folders", "edit_users"]
+    admin = {
+        "username": "nora",
+        "password": PASSWORD,
+        "permissions": permissions,
+        "role": "east",
+        "status": 1,
+    }
+    (await world.client.post("/api/v2/admins", json=admin)).raise_for_status()
+    async with world.acting_as("nora") as nora:
+        answer = await nora.get(f"{MOVES}/folders/own")
+        assert answer.json().get("state") == "done", answer.text
+        assert (await nora.get(f"{MOVES}/folders/shared")).status_code == 404
+        assert (await nora.get(f"{MOVES}/folders/nothing")).status_code == 404
 
 
 @pytest.mark.parametrize("below", ["", "/new"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from tidegate.errors import BadRecord
+from tidegate.errors import BadRecord, NotFound
 from tidegate.web.api import schemas
 from tidegate.web.api.access import EditUsers, Ip, ManageFolders, With, actor, own_users
 from tidegate.web.api.bodies import Json, message, read_model
@@ -47,8 +47,10 @@ async def show_user_move(services: With, who: EditUsers, username: Name) -> Resp
 @router.get("/storage-moves/folders/{name}", responses=_SHOWN)
 async def show_folder_move(services: With, who: ManageFolders, name: Name) -> Response:
     """The move of a folder that runs, else the last one; 404 if none is known."""
-    del who
-    return Json(_shown(await services.moves().find("folder", folded(services, name, "folder"))))
+    name, own = folded(services, name, "folder"), await own_users(services, who)
+    if own is not None and not own.issuperset(await services.administration.folders.users_of(name)):
+        raise NotFound(f"no move of folder {name} is known here")  # accounts of others mount it
+    return Json(_shown(await services.moves().find("folder", name)))
 
 
 @router.post("/storage-moves/users/{username}", status_code=202, responses=_STARTED, openapi_extra=_BODY)
