@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Take a picture of every page of the web admin, light and dark, and write the page of docs that has them.
 
-python -m tools.screenshots
+python -m tools.screenshots [NAME...]
+
+With names only those pictures of single pages are taken; the others stay as they are.
 
 A server of its own is filled with records and connections, and looked at with the browser of the tests
 (Chromium). Pictures are WebP, so that all of them stay small in the repository.
@@ -17,7 +19,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -330,8 +332,8 @@ async def set_up(browser: Browser, scheme: Any) -> None:
             await context.close()
 
 
-async def take() -> None:
-    """Take all pictures."""
+async def take(only: Sequence[str] = ()) -> None:
+    """Take all pictures, or those of pages that are named."""
     chromium = program("chromium")
     if chromium is None:
         sys.exit("Chromium is needed; on Debian: apt install chromium")
@@ -344,8 +346,12 @@ async def take() -> None:
             for scheme in SCHEMES:
                 page = await signed_in(browser, world, scheme)
                 for shot in shots():
-                    await page.goto(f"/web/admin{shot.path}")
-                    await picture(page, PICTURES / f"{shot.name}-{scheme}.webp")
+                    if not only or shot.name in only:
+                        await page.goto(f"/web/admin{shot.path}")
+                        await picture(page, PICTURES / f"{shot.name}-{scheme}.webp")
+                if only:
+                    await page.context.close()
+                    continue
                 await act(page, scheme)
                 await page.context.clear_cookies()
                 await page.goto("/web/admin/login")
@@ -379,7 +385,7 @@ def text(day: str = "") -> str:
 
 def main() -> None:
     """Take the pictures, and write the page."""
-    asyncio.run(take())
+    asyncio.run(take(sys.argv[1:]))
     TEXT.write_text(text(time.strftime("%Y-%m-%d", time.gmtime())), encoding="utf-8")
     size = sum(path.stat().st_size for path in PICTURES.glob("*.webp"))
     print(f"{len(every_shot()) * len(SCHEMES)} pictures, {size / 1e6:.2f} MB")

@@ -186,6 +186,46 @@ async def test_a_menu_opens_closes_and_acts_by_keys(desk: Desk) -> None:
         assert await page.evaluate("document.activeElement.getAttribute('popovertarget')") == opener
 
 
+async def test_rows_are_selected_opened_and_asked_about_by_keys(desk: Desk) -> None:
+    async with desk.page() as page:
+        await desk.sign_in(page)
+        await page.goto(f"{BASE}/users")
+        await page.wait_for_load_state("load")
+        assert not await page.is_visible("#selected")
+        await page.keyboard.press("j")
+        await page.keyboard.press("x")
+        await page.wait_for_selector("#selected:has-text('1 selected')")
+        for _ in range(2):
+            await page.keyboard.press("j")
+        await page.keyboard.press("Shift+X")
+        await page.wait_for_selector("#selected:has-text('3 selected')")
+        assert await page.locator("tr[aria-selected=true]").count() == 3
+        await page.keyboard.press("Escape")
+        await page.wait_for_selector("#selected", state="hidden")
+        await page.keyboard.press("x")
+        await tab_to(page, "one.textContent === 'Disable' && one.form.id === 'selected'")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector(".toast:has-text('1 account is disabled.')")
+        await page.wait_for_load_state("load")
+        await page.keyboard.press("j")
+        name = await page.evaluate("document.activeElement.textContent")
+        await page.keyboard.press("e")
+        await page.wait_for_selector(f"h1:has-text('{name}')")
+        await page.goto(f"{BASE}/bans")
+        await page.wait_for_load_state("load")
+        await tab_to(page, "one.name === 'source'")
+        await page.keyboard.press("y")
+        await page.wait_for_url("**/explain/connect?ip=*")
+        await page.wait_for_load_state("load")
+        for theme in ("light", "dark", None):
+            await page.keyboard.press("t")
+            assert await page.get_attribute("html", "data-theme") == theme
+        # In a field letters are text.
+        await page.focus("[name=ip]")
+        await page.keyboard.type("xt")
+        assert await page.get_attribute("html", "data-theme") is None
+
+
 # -- sessions that end ---------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.accounts import ED25519 as KEY_LINE
 from tests.support.browser import BASE, Browser, browser, fields_of
-from tests.support.web_world import WebWorld, web_world
+from tests.support.web_world import PASSWORD, WebWorld, web_world
 
 from tidegate.accounts.keys import fingerprint
 from tidegate.model import Account, StorageConfig
@@ -27,6 +27,10 @@ async def inside(world: WebWorld) -> AsyncIterator[Browser]:
         made = Browser(client)
         assert (await made.sign_in()).status == 303
         yield made
+
+
+async def add(world: WebWorld, name: str, **more: object) -> None:
+    (await world.client.post("/api/v2/users", json=world.user(name, **more))).raise_for_status()
 
 
 async def stored(world: WebWorld, name: str) -> Account:
@@ -554,3 +558,80 @@ async def test_no_directory_is_left_out_because_there_are_many(world: WebWorld, 
     )
     assert (refused.status, "more than 400 directories" in refused.text) == (400, True)
     assert (await stored(world, "ana")).permissions == kept
+
+
+async def test_several_accounts_are_disabled_enabled_and_deleted_at_once(
+    world: WebWorld, inside: Browser
+) -> None:
+    for name in ("ana", "bob", "cem", "dora"):
+        await add(world, name)
+    page = await inside.get("/users?q=")
+    assert [one.attributes["value"] for one in page.all("input", name="user")] == [
+        "ana",
+        "bob",
+        "cem",
+        "dora",
+    ]
+    back = page.value("back")
+    sent = {"back": f"{BASE}/users?only=disabled", "user": ["bob", "cem", "nobody"]}
+    done = await inside.post("/users-selected", verb="disable", **sent)
+    assert (done.status, done.location) == (303, f"{BASE}/users?only=disabled"), done.text
+    page = await inside.get("/users?only=disabled")
+    assert "2 accounts are disabled. No such user: nobody." in page.text
+    assert [one.text for one in page.all("a", class_="name")] == ["bob", "cem"]
+    assert (await inside.post("/users-selected", verb="enable", back=back, user="bob")).status == 303
+    page = await inside.get("/users")
+    assert "1 account is enabled." in page.text
+    assert (await stored(world, "bob")).status == 1 and (await stored(world, "cem")).status == 0
+
+    asked = await inside.post("/users-selected", verb="delete", back=back, user=["ana", "dora"])
+    assert asked.status == 200 and "Delete 2 accounts?" in asked.text and not asked.all("p", id="e-number")
+    wrong = await inside.post("/users-selected", verb="delete", back=back, user=["ana", "dora"], number="3")
+    assert wrong.status == 400 and "Type 2" in wrong.first("p", id="e-number").text
+    done = await inside.post(
+        "/users-selected", verb="delete", back="https://evil.example/", user=["ana", "dora"], number="2"
+    )
+    assert (done.status, done.location) == (303, f"{BASE}/")
+    page = await inside.get("/users")
+    assert "2 accounts are deleted; their files are still there." in page.text
+    assert [one.text for one in page.all("a", class_="name")] == ["bob", "cem"]
+    assert (await inside.post("/users-selected", verb="disable", back=back)).status == 303
+    assert "No account is selected." in (await inside.get("/users")).text
+    assert (await inside.post("/users-selected", verb="rename", back=back, user="bob")).status == 404
+    gone = await inside.post("/users-selected", verb="delete", back=back, user=["bob", "nobody"])
+    assert gone.status == 404 and await stored(world, "bob")
+
+
+async def test_of_several_accounts_each_administrator_reaches_their_own(
+    world: WebWorld, inside: Browser
+) -> None:
+    await world.client.post("/api/v2/roles", json={"name": "east"})
+    await add(world, "mine", role="east")
+    await add(world, "theirs")
+    admin = {"username": "nora", "password": PASSWORD, "role": "east", "status": 1}
+    permissions = ["view_users", "edit_users", "del_users", "close_conns"]
+    (await world.client.post("/api/v2/admins", json={**admin, "permissions": permissions})).raise_for_status()
+    async with browser(world).client as client:
+        nora = Browser(client)
+        await nora.sign_in("nora")
+        both = {"back": f"{BASE}/users", "user": ["mine", "theirs"]}
+        for verb in ("close", "disable"):
+            assert (await nora.post("/users-selected", verb=verb, **both)).status == 303
+            told = (await nora.get("/users")).text
+            assert "1 account is dis" in told and "No such user: theirs." in told, told
+        assert (await nora.post("/users-selected", verb="delete", **both)).status == 404
+        refused = await nora.post("/users-selected", verb="delete", number="2", **both)
+        assert refused.status == 303 and "1 account is deleted" in (await nora.get("/users")).text
+    assert (await stored(world, "theirs")).status == 1
+    await world.add_admin("otto", "view_users")
+    async with browser(world).client as client:
+        otto = Browser(client)
+        await otto.sign_in("otto")
+        page = await otto.get("/users")
+        assert (
+            "theirs" in page.text
+            and not page.all("input", name="user")
+            and not page.all("form", id="selected")
+        )
+        for verb in ("close", "disable", "enable", "delete"):
+            assert (await otto.post("/users-selected", verb=verb, back="", user="theirs")).status == 403, verb

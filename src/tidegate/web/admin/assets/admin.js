@@ -128,12 +128,16 @@
       if (event.key === "Enter" && all[at]) { event.preventDefault(); location.assign(all[at].dataset.href); }
       return;
     }
-    if (event.target.matches?.("input,select,textarea") || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]") || keysOff()) return;
+    if (event.target.matches?.("input:not([type=checkbox], [type=radio]),select,textarea") || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]") || keysOff()) return;
+    if (event.key === "Escape" && !$("[popover]:popover-open")) { unpick(); return; }
     const link = $(`[data-key-page="${CSS.escape(event.key)}"]`);
     if (Date.now() - gone < 1200 && pages[event.key]) location.assign(pages[event.key]);
     else if (event.key === "/" && $("[data-slash]")) { event.preventDefault(); $("[data-slash]").focus(); }
     else if (event.key === "g") gone = Date.now();
     else if (event.key === "h") $("[data-hold]")?.click();
+    else if (event.key === "x" || event.key === "X") pickRow(event.shiftKey);
+    else if (event.key === "e" || event.key === "y") $(event.key === "e" ? "a.name" : "a.why", rowOf() || document.createElement("tr"))?.click();
+    else if (event.key === "t") setTheme({ light: "dark", dark: "" }[document.documentElement.dataset.theme || ""] ?? "light");
     else if (event.key === "?") location.assign(`${base}/me#keys`);
     else if (event.key === "j" || event.key === "k") {
       const names = $$("main a.name"), at = names.indexOf(document.activeElement);
@@ -142,11 +146,30 @@
   });
 
   // -- boxes that select rows -----------------------------------------------------------------------------------
+  const boxes = () => $$("tbody .box[data-row]");
+  let lastPicked = null;
+  const counted = () => {
+    const number = boxes().filter((box) => box.checked).length;
+    $$("[data-selected]").forEach((one) => { one.textContent = `${number} selected`; });
+  };
+  const pick = (box, on) => { box.checked = on; box.closest("tr").setAttribute("aria-selected", String(on)); };
   document.addEventListener("change", (event) => {
     const one = event.target;
-    if ("all" in one.dataset) $$("tbody .box[data-row]").forEach((box) => { box.checked = one.checked; box.closest("tr").setAttribute("aria-selected", String(box.checked)); });
-    else if ("row" in one.dataset) one.closest("tr").setAttribute("aria-selected", String(one.checked));
+    if ("all" in one.dataset) boxes().forEach((box) => pick(box, one.checked));
+    else if ("row" in one.dataset) { pick(one, one.checked); lastPicked = one; }
+    else return;
+    counted();
   });
+  const rowOf = () => document.activeElement?.closest?.("main tbody tr");
+  const pickRow = (range) => {
+    const all = boxes(), box = $("[data-row]", rowOf() || document.createElement("tr"));
+    if (!box) return;
+    const from = range ? all.indexOf(lastPicked) : -1, to = all.indexOf(box), on = from < 0 ? !box.checked : true;
+    (from < 0 ? [box] : all.slice(Math.min(from, to), Math.max(from, to) + 1)).forEach((one) => pick(one, on));
+    lastPicked = box;
+    counted();
+  };
+  const unpick = () => { boxes().filter((box) => box.checked).forEach((box) => pick(box, false)); $$("[data-all]").forEach((one) => { one.checked = false; }); counted(); };
 
   // -- fields that the server checks when they are left -----------------------------------------------------------
   const tell = (field, text) => {

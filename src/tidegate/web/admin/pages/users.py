@@ -44,6 +44,7 @@ async def show(visit: Visit) -> Response:
     has_after = query.after is not None if query.backwards else more
     context = {
         "rows": [_row(visit, account) for account in rows],
+        "here": f"{visit.request.url.path}?{visit.request.url.query}"[:2_000],
         "query": query,
         "total": total,
         "chips": CHIPS,
