@@ -41,6 +41,7 @@ from tidegate.contracts.inspection import (
     NotNow,
     Verdict,
 )
+from tidegate.contracts.replacing import NotExchanged, ReplacesTrees, SetsAside
 from tidegate.contracts.storage import (
     Backend,
     Capability,
@@ -56,7 +57,6 @@ from tidegate.contracts.storage import (
     KnowsPlaces,
     ListsPartials,
     ListsSizes,
-    NotExchanged,
     ObjectRules,
     OpenOptions,
     OpensAtOnce,
@@ -65,7 +65,6 @@ from tidegate.contracts.storage import (
     QuickHandle,
     RefusesKeys,
     RenamesAcross,
-    ReplacesTrees,
     SharesUploads,
     Steps,
     StorageHost,
@@ -127,6 +126,7 @@ __all__ = [
     "RefusesKeys",
     "RenamesAcross",
     "ReplacesTrees",
+    "SetsAside",
     "SharesUploads",
     "Sink",
     "Steps",

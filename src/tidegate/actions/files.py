@@ -46,7 +46,7 @@ MAX_ARCHIVE_BYTES: Final = 16 * 1024 * 1024 * 1024
 """Bounds of one archive; bytes before they are compressed."""
 MAX_DEPTH: Final = 100
 """Levels of directories that are walked."""
-NOT_THERE: Final = "the upload has not its name yet: in upload_mode 1 and 2 it gets it after this action"
+NOT_THERE: Final = "the upload has not its name yet: this storage cannot put back what it replaces"
 _SPOOL: Final = 4 * 1024 * 1024
 
 OpensSession = Callable[[Principal, Peer], Awaitable[Session]]

@@ -61,7 +61,12 @@ class RuleInspector:
         """The inspector, with the acts that rules want to be asked about now."""
         book = self._active.book
         acts = frozenset(kind for kind, event in _EVENTS.items() if book.asks_of(event))
-        return InspectorUse(NAME, self, acts, SECONDS, keeps_old=not book.moves_uploads, hides_new=False)
+        return InspectorUse(NAME, self, acts, SECONDS, keeps_old=True, named=True, wants=self.wants)
+
+    def wants(self, act: InspectedAct) -> bool:
+        """True if some rule is asked about an act, as far as is known before accounts are looked up."""
+        facts = facts_of_act(act, 0)
+        return facts is not None and facts.protocol != RULE_PROTOCOL and bool(self._active.book.asked(facts))
 
 
 def facts_of_act(act: InspectedAct, at: int) -> Facts | None:

@@ -29,17 +29,21 @@ STAGE: Final = "stage"
 EXCHANGE: Final = "exchange"
 """The content of `Note.other` is replaced; the old one is kept at `Note.key`."""
 
+REPLACED: Final = "replaced"
+"""`Note.other` was replaced, and what came waits for a verdict; the old one is kept at `Note.key`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
     """One act that is under way.
 
     Attributes:
-        kind: `UPLOAD`, `RENAME`, `STAGE` or `EXCHANGE`.
+        kind: `UPLOAD`, `RENAME`, `STAGE`, `EXCHANGE` or `REPLACED`.
         bucket: the service, if it is not the usual one, and the location of the bucket (`Bucket.location` of
             nothing); or the location of a root.
         key: of the object, or prefix of the directory that is renamed, or of a hidden tree without a slash.
         other: id of the upload, prefix that it is renamed to, or key whose place a tree takes.
+        version: of what came at `other`, if something is set aside; empty if that is not known.
         begun: time at which the note was written, seconds since 1970; that of the file, which is not in it.
     """
 
@@ -47,6 +51,7 @@ class Note:
     bucket: str
     key: str
     other: str
+    version: str = ""
     begun: float = 0.0
 
 
@@ -169,7 +174,7 @@ class Journal:
 
 
 def _is_about(note: Note, bucket: str, prefix: str) -> bool:
-    keys = (note.key, note.other) if note.kind in (RENAME, EXCHANGE) else (note.key,)
+    keys = (note.key, note.other) if note.kind in (RENAME, EXCHANGE, REPLACED) else (note.key,)
     return note.bucket == bucket and all(key.startswith(prefix) for key in keys)
 
 

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from typing_extensions import Buffer
 
-from tidegate.errors import StorageFailed
 from tidegate.model import Attrs, Entry, Space, StorageSpec
 
 if TYPE_CHECKING:
@@ -549,50 +548,6 @@ class RenamesAcross(Protocol):
         Raises:
             OtherDevice: it cannot be done in one step; nothing happened.
         """
-        ...
-
-
-class NotExchanged(StorageFailed):
-    """Two trees were not exchanged (`ReplacesTrees.exchange`): each is where it was."""
-
-
-@runtime_checkable
-class ReplacesTrees(Protocol):
-    """A backend MAY have this beside `Backend`: a tree takes the place of another one when it is complete.
-
-    A hidden key is in the directory of the key that it was made for, is in no listing, and cannot be named by
-    clients. Until `leave_beside` all operations of the backend take it as they take any other key.
-    """
-
-    async def beside(self, key: Key, *, moves: bool) -> Key:
-        """A fresh hidden key, at which nothing is yet, for what is to take the place of `key`.
-
-        What a crash leaves under it is removed, at the next start at the latest.
-
-        Args:
-            key: what is to be replaced.
-            moves: what gets the hidden key is moved there: a crash must not lose it. It is seen then under a
-                name like that of `key`.
-        """
-        ...
-
-    async def exchange(self, hidden: Key, key: Key) -> Key:
-        """Exchange the trees at the two keys.
-
-        Storage that cannot do this in one step does it in several, and takes them back if one fails.
-
-        Returns:
-            the hidden key at which the old tree is now.
-
-        Raises:
-            NotFound: one of them is not there; nothing happened.
-            NotExchanged: nothing happened.
-            StorageFailed: it is unknown if it happened, or half of it did; the old tree is put back later.
-        """
-        ...
-
-    async def leave_beside(self, hidden: Key) -> None:
-        """Forget a hidden key. What still has it is left to what clears up after crashes."""
         ...
 
 

@@ -39,7 +39,9 @@ class InspectorUse:
         allow_on_error: an act counts if it fails or takes longer.
         keeps_old: where it is asked about uploads, a file that is replaced as a whole stays as it was
             until it has answered, even if uploads are written in place.
-        hides_new: with `keeps_old`: nor does a new file have its name before.
+        named: it is asked about uploads when they have their names, after those that are not, where storage
+            can put back what was there before (`tidegate.abc.SetsAside`). New files may have theirs earlier.
+        wants: says if it has a question about an act at all; None if always.
         early: of uploads it is asked while they arrive; see `InspectedAct.arriving`.
     """
 
@@ -49,7 +51,8 @@ class InspectorUse:
     seconds: float
     allow_on_error: bool = False
     keeps_old: bool = False
-    hides_new: bool = True
+    named: bool = False
+    wants: Callable[[InspectedAct], bool] | None = None
     early: bool = False
 
     @property
@@ -82,7 +85,9 @@ class Inspections:
 
     Attributes:
         login, open_upload, upload, download, delete: True if some inspector is asked about such acts.
-        keeps_old: see `InspectorUse`; hides_new likewise.
+        keeps_old: see `InspectorUse`.
+        hides_new: some inspector is asked before a new file has its name.
+        named: some inspector is asked when uploads have their names; see `InspectorUse`.
         early: names of those that are asked about uploads while they arrive.
         quarantine: keeps what is not to be lost though it is refused; None where there is none.
     """
@@ -92,7 +97,7 @@ class Inspections:
         self.quarantine = quarantine
         self._opened: list[InspectorUse] = []
         self.login = self.open_upload = self.upload = self.download = self.delete = False
-        self.keeps_old = self.hides_new = False
+        self.keeps_old = self.hides_new = self.named = False
         self.early: tuple[str, ...] = ()
         self._look()
 
@@ -105,7 +110,8 @@ class Inspections:
         self.delete = asked[Inspected.DELETE]
         uploads = [use for use in self._uses if Inspected.UPLOAD in use.acts]
         self.keeps_old = any(use.keeps_old for use in uploads)
-        self.hides_new = any(use.keeps_old and use.hides_new for use in uploads)
+        self.hides_new = any(use.keeps_old and not use.named for use in uploads)
+        self.named = any(use.named for use in uploads)
         # Answers are kept by name: of several with one name none is asked early, so that each is heard.
         names = Counter(use.name for use in uploads)
         self.early = tuple(use.name for use in uploads if use.early and names[use.name] == 1)
@@ -156,12 +162,21 @@ class Inspections:
         }
         return Begun(tasks, ended)
 
-    async def require(self, act: InspectedAct, begun: Begun | None = None) -> None:
+    def asks_named(self, act: InspectedAct) -> bool:
+        """True if some inspector wants to be asked about an upload when it has its name."""
+        return not released(act) and any(
+            use.named and act.kind in use.acts and (use.wants is None or use.wants(act)) for use in self._uses
+        )
+
+    async def require(
+        self, act: InspectedAct, begun: Begun | None = None, *, named: bool | None = None
+    ) -> None:
         """Return if every inspector that is asked about such acts allows this one.
 
         Args:
             act: it.
             begun: those that were asked while it arrived; their answers are waited for.
+            named: ask only those that are `InspectorUse.named`, or only the others; None asks all.
 
         Raises:
             Refused: the first that does not; `rule` names it.
@@ -169,7 +184,7 @@ class Inspections:
         if released(act):
             return
         for use in self._uses:
-            if act.kind not in use.acts:
+            if act.kind not in use.acts or (named is not None and use.named is not named):
                 continue
             verdict = None if begun is None else await begun.verdict(use.name)
             if verdict is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from tidegate.model.rule import ActionType, EventAction, EventRule, RuleAction, Trigger
+from tidegate.model.rule import EventAction, EventRule, RuleAction, Trigger
 from tidegate.rules.conditions import Condition, condition_of
 from tidegate.rules.facts import PRE_EVENTS, Facts
 from tidegate.rules.hooks import HookCall
@@ -149,17 +149,6 @@ class RuleBook:
     def of_certificates(self) -> list[Rule]:
         """Rules about the server's TLS certificates."""
         return [rule for rule in self.rules if rule.condition.trigger is Trigger.CERTIFICATE]
-
-    @property
-    def moves_uploads(self) -> bool:
-        """True if a client waits for an action on files after its upload: that needs them at their place."""
-        return any(
-            isinstance(step.work, EventAction) and step.work.type is ActionType.FILESYSTEM
-            for rule in self.rules
-            if rule.condition.trigger is Trigger.FILE and "upload" in rule.condition.events
-            for step in rule.steps
-            if step.sync
-        )
 
     def asks_of(self, event: str) -> bool:
         """True if some rule is asked about events of this name."""

@@ -70,6 +70,7 @@ _CHECKS: Final[tuple[BackendCheck, ...]] = (
     tree.check_links,
     tree.check_copying,
     tree.check_replaced_trees,
+    tree.check_set_aside,
     tree.check_space,
     tree.check_undeclared,
     quick.check_quick_reading,

@@ -291,8 +291,22 @@ class Context:
         open_flags: int = 0,
         resized: bool = False,
         begun: Begun | None = None,
+        named: bool | None = None,
     ) -> None:
         """Ask the inspectors; a refusal goes on record and is raised.
+
+        Args:
+            kind: what is about to count; what follows is of it, as in `InspectedAct`.
+            intent: what it is to the gate.
+            path: what the client calls it.
+            size: see `InspectedAct`; location, read, complete, open_flags and resized likewise.
+            location: see there.
+            read: see there.
+            complete: see there.
+            open_flags: see there.
+            resized: see there.
+            begun: see `Inspections.require`; named likewise.
+            named: see there.
 
         Raises:
             Denied: refused.
@@ -314,7 +328,7 @@ class Context:
             resized=resized,
         )
         try:
-            await self.inspections.require(act, begun)
+            await self.inspections.require(act, begun, named=named)
         except Rejected as error:
             raise await self._rejected(intent, path, error) from None
 

@@ -50,7 +50,7 @@ from tidegate.vfs.files.attributes import supported
 from tidegate.vfs.files.checksums import digest_range
 from tidegate.vfs.files.copy import copy_file, copy_range
 from tidegate.vfs.files.handle import File
-from tidegate.vfs.files.inspection import inspect_resized
+from tidegate.vfs.files.inspection import inspect_resized, require_decided
 from tidegate.vfs.files.open_reading import open_to_read
 from tidegate.vfs.files.opening import open_file, open_nowait
 from tidegate.vfs.files.reach import acting, reach
@@ -464,6 +464,8 @@ class Session:
         if mine is not None:
             await mine.handle.set_attrs(rest)
         else:
+            if context.inspects_uploads:
+                require_decided(context, resolved)
             await backend.set_attrs(key, rest, follow=follow)
         host = resolved.location
         if rest.mtime_ns is not None or rest.atime_ns is not None:

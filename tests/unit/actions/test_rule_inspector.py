@@ -124,34 +124,35 @@ async def test_acts_that_are_waited_for(events: tuple[str, ...], acts: set[Inspe
     assert inspector(Answers()).use().acts == frozenset()
 
 
-def moves(*, sync: bool, failure: bool = False, kind: ActionType = ActionType.FILESYSTEM) -> Rule:
-    uses = (
-        RuleAction(name="tell", execute_sync=True),
-        RuleAction(name="move", order=2, execute_sync=sync, is_failure_action=failure),
-    )
-    record = EventRule(name="m", trigger=Trigger.FILE, conditions={"fs_events": ["upload"]}, actions=uses)
-    tell = EventAction(name="tell", type=ActionType.HTTP)
-    return ready(record, {"tell": tell, "move": EventAction(name="move", type=kind)})
+def acting(kind: ActionType) -> Rule:
+    record = EventRule(
+        name="m", trigger=Trigger.FILE, conditions={"fs_events": ["upload"]},
+        actions=(RuleAction(name="act", execute_sync=True),),
+    )  # fmt: skip
+    return ready(record, {"act": EventAction(name="act", type=kind)})
 
 
-@pytest.mark.parametrize(
-    ("one", "keeps"),
-    [
-        (moves(sync=True), False),
-        (moves(sync=False), True),
-        (moves(sync=False, failure=True), True),
-        (moves(sync=True, kind=ActionType.COMMAND), True),
-        (rule("a", "upload"), True),
-    ],
-)
-def test_old_files_stay_unless_an_action_needs_the_new_one(one: Rule, keeps: bool) -> None:
-    """An action on files that is waited for works on what has the name: that has to be the upload."""
-    use = inspector(Answers(), one).use()
-    assert (use.keeps_old, use.hides_new) == (keeps, False)
+@pytest.mark.parametrize("kind", [ActionType.FILESYSTEM, ActionType.COMMAND, ActionType.HTTP])
+def test_old_files_stay_and_uploads_have_their_names_whatever_is_done_with_them(kind: ActionType) -> None:
+    use = inspector(Answers(), acting(kind)).use()
+    assert (use.keeps_old, use.named) == (True, True)
+
+
+def test_rules_have_a_question_about_what_they_are_asked_about() -> None:
+    upload = replace(OPENED, kind=Inspected.UPLOAD)
+    use = inspector(Answers(), rule("a", "upload")).use()
+    assert use.wants is not None
+    assert use.wants(upload)
+    for other in (
+        OPENED,
+        replace(upload, resized=True),
+        replace(upload, origin=replace(ORIGIN, protocol=RULE_PROTOCOL)),
+    ):
+        assert not use.wants(other)
 
 
 async def test_an_upload_without_its_name_is_not_worked_on() -> None:
-    """Its name is the old file's until then: with `upload_mode` 1 and 2."""
+    """Its name is the old file's until then, on storage that cannot set that aside."""
     files = FileActions(cast("Any", None), cast("Any", None))
     action = EventAction(
         name="move", type=ActionType.FILESYSTEM, options={"fs_config": {"type": 2, "deletes": ["/f"]}}

@@ -354,6 +354,23 @@ async def _leave_beside(self: Any, hidden: str) -> None:
     await self.inner.leave_beside(hidden)
 
 
+async def _set_aside(self: Any, key: str) -> str | None:
+    hidden: str | None = await self.inner.set_aside(key)
+    return hidden
+
+
+async def _replaced(self: Any, hidden: str, key: str) -> None:
+    await self.inner.replaced(hidden, key)
+
+
+async def _put_back(self: Any, hidden: str, key: str) -> bool:
+    return bool(await self.inner.put_back(hidden, key))
+
+
+async def _drop_aside(self: Any, hidden: str) -> None:
+    await self.inner.drop_aside(hidden)
+
+
 def _own(handle: FileHandle) -> CryptWriter:
     if not isinstance(handle, CryptWriter):
         raise StorageFailed(detail="the handle is not of this storage")
@@ -375,6 +392,10 @@ _OPTIONAL: Final[dict[str, Callable[..., Any]]] = {
     "beside": _beside,
     "exchange": _exchange,
     "leave_beside": _leave_beside,
+    "set_aside": _set_aside,
+    "replaced": _replaced,
+    "put_back": _put_back,
+    "drop_aside": _drop_aside,
 }
 """Methods of optional contracts, for storage that has them."""
 _WITH_PARTIALS: Final = frozenset(("partials", "expire_partials"))

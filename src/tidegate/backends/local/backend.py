@@ -24,7 +24,14 @@ from tidegate.backends.local.device import Device, Devices
 from tidegate.backends.local.files import LocalFile
 from tidegate.backends.local.journal import Journal
 from tidegate.backends.local.listing import BATCH, Listing, expire_partials, find_partials
-from tidegate.backends.local.names import MOVED_PREFIX, STAGED, check_key, key_refusal, tree_name
+from tidegate.backends.local.names import (
+    MOVED_PREFIX,
+    STAGED,
+    aside_name,
+    check_key,
+    key_refusal,
+    tree_name,
+)
 from tidegate.backends.local.opening import Opener
 from tidegate.backends.local.root import Root, make_root
 from tidegate.backends.local.uploads import NewFile, Upload
@@ -134,6 +141,8 @@ class LocalBackend:
         self._beside: dict[
             str, str | None
         ] = {}  # entries of the journal by hidden key; `unlinked` shares them
+        # What is set aside, by name: entry of the journal, inode of what came in its place; shared likewise.
+        self._aside: dict[str, tuple[str | None, int]] = {}
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -458,6 +467,95 @@ class LocalBackend:
             STAGED.discard(name)
         if not there:
             Journal.drop(entry)
+
+    async def set_aside(self, key: str) -> str | None:
+        """See `tidegate.abc.SetsAside`."""
+        from tidegate.backends.local import aside  # few uploads wait for a verdict
+
+        raw = check_key(key)
+        folder, _, name = raw.rpartition(b"/")
+        hidden = aside_name()
+
+        def keep() -> tuple[str | None, bool]:
+            entry = self._journal.add(folder, hidden, name)
+            try:
+                there = aside.keep(self._root, raw, hidden)
+            except BaseException:
+                Journal.drop(entry)
+                raise
+            if not there:
+                Journal.drop(entry)
+            return entry, there
+
+        STAGED.add(os.fsdecode(hidden))
+        there = False
+        try:
+            entry, there = await self._run_in_thread(key, keep)
+        finally:
+            if not there:
+                STAGED.discard(os.fsdecode(hidden))
+        if not there:
+            return None
+        self._aside[os.fsdecode(hidden)] = entry, 0
+        return os.fsdecode(folder + b"/" + hidden if folder else hidden)
+
+    async def replaced(self, hidden: str, key: str) -> None:
+        """See `tidegate.abc.SetsAside`."""
+        from tidegate.backends.local import aside
+
+        raw, name = check_key(key), hidden.rpartition("/")[2]
+        before = self._aside[name][0]
+
+        def note() -> tuple[str | None, int]:
+            found = aside.look(self._root, raw)
+            folder, _, last = raw.rpartition(b"/")
+            entry = self._journal.add(folder, os.fsencode(name), last, aside.note_of(found))
+            Journal.drop(before)
+            return entry, found.st_ino
+
+        self._aside[name] = await self._run_in_thread(key, note)
+
+    async def put_back(self, hidden: str, key: str) -> bool:
+        """See `tidegate.abc.SetsAside`."""
+        from tidegate.backends.local import aside
+
+        raw, name = check_key(key), hidden.rpartition("/")[2]
+        entry, successor = self._aside[name]
+
+        def put() -> bool:
+            done = aside.put_back(self._root, raw, os.fsencode(name), successor)
+            Journal.drop(entry)
+            return done
+
+        try:
+            return await self._run_in_thread(key, put)
+        finally:
+            del self._aside[name]
+            STAGED.discard(name)
+
+    async def drop_aside(self, hidden: str) -> None:
+        """See `tidegate.abc.SetsAside`."""
+        from tidegate.backends.local import aside
+
+        raw, name = check_key(hidden), hidden.rpartition("/")[2]
+        entry, _ = self._aside.pop(name, (None, 0))
+
+        def drop() -> None:
+            try:
+                aside.remove(self._root, raw)
+            except OSError:  # the next start is to remove it, and not to put it back
+                folder, _, last = raw.rpartition(b"/")
+                self._journal.add(folder, last, last)
+                raise
+            finally:
+                Journal.drop(entry)
+
+        try:
+            await self._run_in_thread(hidden, drop)
+        except TidegateError:
+            return
+        finally:
+            STAGED.discard(name)
 
     def refusal(self, key: str, size: int) -> str:
         """See `tidegate.abc.RefusesKeys`."""

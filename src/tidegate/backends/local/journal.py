@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.backends.local.names import PART_PREFIX, TREE_PREFIX, UPLOAD_PREFIX
+from tidegate.backends.local.names import ASIDE_PREFIX, PART_PREFIX, TREE_PREFIX, UPLOAD_PREFIX
 from tidegate.backends.local.root import Root
 from tidegate.errors import TidegateError
 
@@ -71,13 +71,15 @@ class Journal:
         if self._directory is not None and not os.path.isdir(self._directory):
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
 
-    def add(self, folder: bytes, name: bytes, target: bytes = b"") -> str | None:
+    def add(self, folder: bytes, name: bytes, target: bytes = b"", successor: str = "") -> str | None:
         """Note that `name` in the directory with key `folder` exists, as well as that goes.
 
         Args:
             folder: key of a directory.
             name: in it.
-            target: the name beside it whose place it is to take, if it is a tree.
+            target: the name beside it whose place it is to take, if it is a tree; of what is set aside, the
+                name that it had.
+            successor: see `aside.sweep_aside`.
 
         Returns:
             what `drop` wants.
@@ -85,7 +87,8 @@ class Journal:
         if self._directory is None:
             return None
         noted = {"root": self._root, "folder": os.fsdecode(folder), "name": os.fsdecode(name)}
-        body = json.dumps(noted | ({"target": os.fsdecode(target)} if target else {}))
+        more = {"target": os.fsdecode(target), "successor": successor}
+        body = json.dumps(noted | {key: text for key, text in more.items() if text})
         tag = hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         path = os.path.join(self._directory, tag + _SUFFIX)
         try:
@@ -110,9 +113,10 @@ class Journal:
 def sweep_journal(journal_dir: str) -> Swept:
     """Remove what a crash left behind. Blocks; run it at start, in a thread.
 
-    Leftovers of ATOMIC uploads go, and of trees that were to take the place of others. Partials of RESUMABLE
-    uploads stay: they are charged to accounts, and who charges for them removes them when they are too old. A
-    file that another process is writing is left alone.
+    Leftovers of ATOMIC uploads go, and of trees that were to take the place of others. What was set aside
+    for a verdict that never came is put back. Partials of RESUMABLE uploads stay: they are charged to
+    accounts, and who charges for them removes them when they are too old. A file that another process is
+    writing is left alone.
     """
     removed = kept = gone = failed = 0
     with suppress(FileNotFoundError), os.scandir(journal_dir) as entries:
@@ -138,7 +142,7 @@ def _sweep_one(path: str) -> str:
     try:
         body = json.loads(text)
         where, folder, name = body["root"], os.fsencode(body["folder"]), os.fsencode(body["name"])
-        target = os.fsencode(body.get("target", ""))
+        target, successor = os.fsencode(body.get("target", "")), str(body.get("successor", ""))
     except (ValueError, KeyError, TypeError):
         return "gone"  # cut off by the crash itself, before the file it would have named
     if b"/" in name + target or not name.startswith((PART_PREFIX, UPLOAD_PREFIX, TREE_PREFIX)):
@@ -147,6 +151,10 @@ def _sweep_one(path: str) -> str:
     root.open()
     try:
         with root.parent(folder + b"/" + name if folder else name) as parent:
+            if name.startswith(ASIDE_PREFIX):
+                from tidegate.backends.local.aside import sweep_aside
+
+                return sweep_aside(parent.fd, name, target, successor) if target else "gone"
             if name.startswith(TREE_PREFIX):
                 from tidegate.backends.local.staged import sweep_tree  # a crash left one
 

@@ -25,6 +25,8 @@ TREE_PREFIX: Final = b".tidegate-tree."
 """Something that is made beside a name, to take its place in one step; or what it took the place of."""
 MOVED_PREFIX: Final = TREE_PREFIX + b"moved."
 """The same, where what is made is the only one there is: a crash must not lose it."""
+ASIDE_PREFIX: Final = TREE_PREFIX + b"aside."
+"""A file that was replaced, until its successor is accepted: a crash puts it back."""
 OLD_SUFFIX: Final = b".old"
 """Added to such a name for a moment, where two names cannot be exchanged in one step."""
 
@@ -94,6 +96,11 @@ def upload_name(name: bytes) -> bytes:
     """A fresh hidden name for a temporary beside `name`."""
     tag = hashlib.blake2b(name, digest_size=4).hexdigest().encode()
     return UPLOAD_PREFIX + secrets.token_hex(8).encode() + b"." + tag
+
+
+def aside_name() -> bytes:
+    """A fresh hidden name for a file that is set aside; 128 bits of chance."""
+    return ASIDE_PREFIX + secrets.token_hex(16).encode()
 
 
 def tree_name(*, moves: bool) -> bytes:

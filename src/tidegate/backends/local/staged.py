@@ -18,7 +18,8 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from tidegate.backends.local.names import MOVED_PREFIX, OLD_SUFFIX, STAGED, TREE_PREFIX
+from tidegate.backends.local.aside import clear_stale_aside
+from tidegate.backends.local.names import ASIDE_PREFIX, MOVED_PREFIX, OLD_SUFFIX, STAGED, TREE_PREFIX
 from tidegate.backends.local.root import Root
 from tidegate.backends.local.syscalls import rename_exchange, rename_noreplace
 from tidegate.errors import NotFound
@@ -126,6 +127,8 @@ def clear_stale(dir_fd: int, name: bytes) -> str:
     """
     if not name.startswith(TREE_PREFIX):
         return ""
+    if name.startswith(ASIDE_PREFIX):
+        return clear_stale_aside(dir_fd, name)
     if os.fsdecode(name) in STAGED or name.startswith(MOVED_PREFIX) or name.endswith(OLD_SUFFIX):
         return "kept"
     if time.time() - os.lstat(name, dir_fd=dir_fd).st_mtime < STALE_TREE_SECONDS:

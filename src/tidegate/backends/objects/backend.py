@@ -23,10 +23,12 @@ from tidegate.abc import (
     OpenOptions,
     Outcome,
     ReplacesTrees,
+    SetsAside,
     SharesUploads,
     Steps,
     TellsSteps,
 )
+from tidegate.backends.objects.aside import Asides
 from tidegate.backends.objects.attributes import NOTHING, Node
 from tidegate.backends.objects.bucket import Bucket, Stored
 from tidegate.backends.objects.copying import copy_object
@@ -118,6 +120,7 @@ class ObjectBackend:
             known_seconds=self._settings.open_seconds,
         )
         self._uploads = Uploads(self._tree, self._memory, self._partials, self._notes, self._set_times)
+        self._asides = Asides(self._tree, self._notes)
         self._staged = StagedTrees(self._tree, self._notes, self._partials.drop_record)
         self._recovery: asyncio.Task[None] | None = None
 
@@ -301,6 +304,22 @@ class ObjectBackend:
         """See `tidegate.abc.ReplacesTrees`."""
         await self._staged.leave_beside(hidden)
 
+    async def set_aside(self, key: str) -> str | None:
+        """See `tidegate.abc.SetsAside`."""
+        return await self._asides.set_aside(key)
+
+    async def replaced(self, hidden: str, key: str) -> None:
+        """See `tidegate.abc.SetsAside`."""
+        await self._asides.replaced(hidden, key)
+
+    async def put_back(self, hidden: str, key: str) -> bool:
+        """See `tidegate.abc.SetsAside`."""
+        return await self._asides.put_back(hidden, key)
+
+    async def drop_aside(self, hidden: str) -> None:
+        """See `tidegate.abc.SetsAside`."""
+        await self._asides.drop_aside(hidden)
+
     async def _has_entries(self, folder: str) -> bool:
         return (await self._tree.count_below(folder, 2)) > 0
 
@@ -408,6 +427,8 @@ class ObjectBackend:
 
 def _proof(
     backend: ObjectBackend,
-) -> tuple[Backend, SharesUploads, ListsPartials, ExpiresPartials, ListsSizes, TellsSteps, ReplacesTrees]:
+) -> tuple[
+    Backend, SharesUploads, ListsPartials, ExpiresPartials, ListsSizes, TellsSteps, ReplacesTrees, SetsAside
+]:
     """The type checker's word that the contracts are kept."""
-    return backend, backend, backend, backend, backend, backend, backend
+    return backend, backend, backend, backend, backend, backend, backend, backend

@@ -27,6 +27,8 @@ TREE_PREFIX: Final = ".tidegate-tree."
 """Begins the names of trees that are made beside a name to take its place, and of those that lost it."""
 MOVED_PREFIX: Final = TREE_PREFIX + "moved."
 """The same, where what is made is the only one there is: a crash must not lose it."""
+ASIDE_PREFIX: Final = TREE_PREFIX + "aside."
+"""Begins the names of objects that were replaced, until what came in their place is accepted."""
 _RESERVED: Final = (PARTIAL_PREFIX, TREE_PREFIX)
 _QUOTE: Final = "\u201b"
 _ENCODED: Final = re.compile(f"{_QUOTE}(?:{_QUOTE}|([89A-F][0-9A-F]))")
@@ -101,6 +103,11 @@ def partial_name(name: str) -> str:
 def tree_name(*, moves: bool) -> str:
     """A fresh hidden name for what takes another's place; 128 bits of chance."""
     return (MOVED_PREFIX if moves else TREE_PREFIX) + secrets.token_hex(16)
+
+
+def aside_name() -> str:
+    """A fresh hidden name for what is set aside; 128 bits of chance."""
+    return ASIDE_PREFIX + secrets.token_hex(16)
 
 
 class Keys:

@@ -38,7 +38,14 @@ from tidegate.vfs.api import Exchange
 from tidegate.vfs.context import Context, rejected, text_of
 from tidegate.vfs.files.attached import HELD, refuse_write
 from tidegate.vfs.files.attributes import supported
-from tidegate.vfs.files.inspection import Early, accepted, inspect_upload, shows
+from tidegate.vfs.files.inspection import (
+    Early,
+    accepted,
+    inspect_upload,
+    publish_and_ask,
+    sees_named,
+    shows,
+)
 from tidegate.vfs.files.reach import check_place
 from tidegate.vfs.files.uploads import Upload
 from tidegate.vfs.mounts import ResolvedPath
@@ -646,7 +653,9 @@ class File:
         """
         upload, context = self._upload, self._context
         ending: TidegateError | None = None
+        named = False
         if upload is not None and context.inspects_uploads and shows(upload, outcome):
+            named = sees_named(context, self._resolved, upload, self.path)
             await upload.judge()
             refusal = await inspect_upload(
                 context,
@@ -656,6 +665,7 @@ class File:
                 self.path,
                 complete=failure is None,
                 early=self._early,
+                named=False if named else None,
             )
             if refusal is not None:
                 outcome, failure, upload.condemned = Outcome.DROP, refusal, upload.inplace
@@ -673,6 +683,14 @@ class File:
         try:
             if upload is None:
                 await self._handle.close()
+            elif named and outcome is Outcome.COMMIT:
+                failure = await publish_and_ask(
+                    context,
+                    self._resolved,
+                    upload,
+                    lambda pending: upload.finish(self._handle, outcome, exact=self._exact, pending=pending),
+                    self.path,
+                )
             else:
                 await upload.finish(self._handle, outcome, exact=self._exact)
         except TidegateError as error:

@@ -6,6 +6,9 @@ that cannot read what it writes), the file is visible while they are asked; a re
 that is passed does (`Outcome.DROP`). What arrived of an upload whose client has gone would stay there,
 so it is asked about too.
 
+Some want to see an upload under its name (`InspectorUse.named`): they are asked when it is published, and
+what was there before is put back if they refuse (`tidegate.vfs.files.pending`).
+
 Inspectors read through the handle that wrote the content, which is opened for reading too (`reads_back`).
 Names and permissions belong to the client: by the time of CLOSE the name may be another file's, and the mode
 may keep the server itself from opening it again.
@@ -13,16 +16,19 @@ may keep the server itself from opening it again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, cast
 
-from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome
+from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, SetsAside
 from tidegate.contracts.inspection import Inspected, InspectedAct
 from tidegate.errors import Conflict, TidegateError
-from tidegate.inspection.inspections import Refused
+from tidegate.inspection.inspections import RULE_PROTOCOL, Refused
 from tidegate.model import Entry, Intent, Protocol, VPath
 from tidegate.model.peer import OtherProtocol
 from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.context import Context
+from tidegate.vfs.contracts import fulfils
 from tidegate.vfs.files import own_uploads as own
 from tidegate.vfs.files.arriving import STEP_BYTES, PassedOn, Passing, ReadBehind
 from tidegate.vfs.files.uploads import Upload
@@ -31,6 +37,13 @@ from tidegate.vfs.usage.reservations import PathState
 
 if TYPE_CHECKING:
     from tidegate.inspection.early import Begun
+    from tidegate.vfs.files.pending import Pending, SettingAside
+
+
+Finish = Callable[["Pending"], Awaitable[None]]
+"""`Upload.finish` of a handle that is complete."""
+
+log = logging.getLogger(__name__)
 
 
 def shows(upload: Upload, outcome: Outcome) -> bool:
@@ -132,6 +145,7 @@ async def inspect_upload(
     *,
     complete: bool,
     early: Early | None = None,
+    named: bool | None = None,
 ) -> TidegateError | None:
     """The reason why an upload may not be published, None if it may.
 
@@ -143,22 +157,24 @@ async def inspect_upload(
         path: what the client calls it.
         complete: the client closed it.
         early: inspections that have begun while it arrived.
+        named: False leaves out those that are asked when it has its name; see `inspect_named`.
     """
     begun = None if early is None else early.complete()
     own_handle = reads_back(context, resolved.backend)
     content: FileHandle | None = None
     try:
         content = handle if own_handle else await _content(context, resolved, upload)
-        named = upload.inplace and not upload.reservation.gone
+        shown = upload.inplace and not upload.reservation.gone
         await context.inspect(
             Inspected.UPLOAD,
             Intent.UPLOAD,
             path,
             size=None if content is None else (await content.stat()).size,
-            location=resolved.mount.location(upload.state.at[1]) if named else "",
+            location=resolved.mount.location(upload.state.at[1]) if shown else "",
             read=None if content is None else content.read,
             complete=complete,
             begun=begun,
+            named=named,
         )
     except TidegateError as error:
         return error
@@ -166,6 +182,89 @@ async def inspect_upload(
         if content is not None and not own_handle:
             await content.close()
     return None
+
+
+def sees_named(context: Context, resolved: ResolvedPath, upload: Upload, path: VPath) -> bool:
+    """True if somebody wants to see an upload under its name who has to decide about it, and can."""
+    inspections = context.inspections
+    return (
+        inspections is not None
+        and inspections.named
+        and not upload.inplace
+        and fulfils(context.through(resolved), SetsAside)
+        and inspections.asks_named(
+            InspectedAct(Inspected.UPLOAD, context.origin, path, None if upload.unsure else upload.high)
+        )
+    )
+
+
+async def publish_and_ask(
+    context: Context, resolved: ResolvedPath, upload: Upload, finish: Finish, path: VPath
+) -> TidegateError | None:
+    """Publish a complete upload, ask those who see it under its name, and settle what follows.
+
+    Args:
+        context: of the session.
+        resolved: where it was opened.
+        upload: it.
+        finish: ends it.
+        path: what the client calls it.
+
+    Returns:
+        the reason why it is not there any more; None if it is.
+
+    Raises:
+        TidegateError: it was not published.
+    """
+    from tidegate.vfs.files.pending import pending  # few uploads wait for a verdict
+
+    refusal: TidegateError | None = None
+    waiting = await pending(context.paths, upload, cast("SettingAside", context.through(resolved)))
+    try:
+        await finish(waiting)
+        if waiting.published:
+            accepted = False
+            try:
+                refusal = await _inspect_named(context, resolved, upload, path)
+                accepted = refusal is None
+            finally:
+                try:
+                    await upload.decided(waiting, accepted=accepted)
+                except TidegateError as error:
+                    log.error("%s: what was replaced is not back: %s", resolved.location, error)
+    finally:
+        waiting.close()
+    return refusal
+
+
+async def _inspect_named(
+    context: Context, resolved: ResolvedPath, upload: Upload, path: VPath
+) -> TidegateError | None:
+    try:
+        await context.inspect(
+            Inspected.UPLOAD,
+            Intent.UPLOAD,
+            path,
+            size=upload.high,
+            location=resolved.mount.location(upload.state.at[1]),
+            named=True,
+        )
+    except TidegateError as error:
+        return error
+    return None
+
+
+def require_decided(context: Context, resolved: ResolvedPath) -> None:
+    """Return if no verdict on a file is waited for; actions of rules, which decide it, go on.
+
+    Raises:
+        Conflict: it does. Storage that keeps times with the content would not know it again.
+    """
+    if context.origin.protocol == RULE_PROTOCOL:
+        return
+    state = context.paths.find(resolved.backend, resolved.key)
+    if state is not None and state.reservation is not None and state.reservation.pending:
+        raise Conflict("file is being inspected")
 
 
 def require_settled(context: Context, state: PathState, entry: Entry) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tidegate.abc import Backend, FileHandle, Key, Outcome
 from tidegate.errors import Conflict, NotFound, QuotaExceeded, StorageFailed, TidegateError
@@ -18,6 +18,9 @@ from tidegate.vfs.mounts import ResolvedPath
 from tidegate.vfs.usage.live import AccountUsage
 from tidegate.vfs.usage.reservations import PathState, PathTable, Reservation
 from tidegate.vfs.usage.tracker import UsageTracker
+
+if TYPE_CHECKING:
+    from tidegate.vfs.files.pending import Pending
 
 
 class UploadOwner(Protocol):
@@ -68,6 +71,7 @@ class Upload:
             the size by path meanwhile.
         basis: the file that the content was copied from, to be changed and replaced; None if there is none.
         condemned: refused after it was written in place: nothing of it may stay, under no name.
+        held: bytes that stay charged for the larger file that was replaced, until there is a verdict.
     """
 
     __slots__ = (
@@ -81,6 +85,7 @@ class Upload:
         "exact",
         "forsaken",
         "handle",
+        "held",
         "high",
         "inplace",
         "judging",
@@ -112,6 +117,7 @@ class Upload:
         self.took = False
         self.unsure = False
         self.condemned = False
+        self.held = 0
         self.judging = 0
         self.basis: Entry | None = None
 
@@ -135,7 +141,7 @@ class Upload:
         """Bytes charged that a listing does not show; several uploads may share a `reservation`."""
         reservation = self.reservation
         if self.inplace:
-            return reservation.charged if reservation.gone else 0
+            return (reservation.charged if reservation.gone else 0) + self.held
         return reservation.charged if self.took else reservation.charged - reservation.floor
 
     @property
@@ -382,11 +388,16 @@ class Upload:
         self._context.paths.let_go(state)
         self._context.changed()
 
-    async def finish(self, handle: FileHandle, outcome: Outcome, *, exact: bool) -> None:
+    async def finish(
+        self, handle: FileHandle, outcome: Outcome, *, exact: bool, pending: Pending | None = None
+    ) -> None:
         """Close the handle and settle.
 
         Args:
+            handle: it.
+            outcome: of the upload, as far as this handle knows.
             exact: every write went through, so that sizes are known without asking.
+            pending: what has the name is set aside, and `decided` follows if the upload is published.
 
         Raises:
             QuotaExceeded: what is visible changed meanwhile and the upload does not fit any more.
@@ -403,15 +414,18 @@ class Upload:
             if self.inplace:
                 failure = await self._finish_inplace(handle, outcome, exact=exact)
             else:
-                failure = await self._leave(handle, outcome, exact=exact)
+                failure = await self._leave(handle, outcome, exact=exact, pending=pending)
         finally:
             state.lock.release()
-            if self.inplace or not self.sharers:
+            waits = pending is not None and pending.published
+            if not waits and (self.inplace or not self.sharers):
                 self._end(state)
         if failure is not None:
             raise failure
 
-    async def _leave(self, handle: FileHandle, outcome: Outcome, *, exact: bool) -> TidegateError | None:
+    async def _leave(
+        self, handle: FileHandle, outcome: Outcome, *, exact: bool, pending: Pending | None
+    ) -> TidegateError | None:
         """One handle ends; with the last one the upload does, as the worst of them ended."""
         failure: TidegateError | None = None
         self.judging = max(0, self.judging - 1)
@@ -432,7 +446,10 @@ class Upload:
         if self._context.own.get(self._state) is self:
             del self._context.own[self._state]
         ended = await self._finish_private(
-            self.handle, Outcome.DROP if self.forsaken else self._outcome, exact=self.exact
+            self.handle,
+            Outcome.DROP if self.forsaken else self._outcome,
+            exact=self.exact,
+            pending=pending,
         )
         return failure or ended
 
@@ -448,7 +465,7 @@ class Upload:
         return (now.size, now.mtime_ns) != (self.basis.size, self.basis.mtime_ns)
 
     async def _finish_private(
-        self, handle: FileHandle, outcome: Outcome, *, exact: bool
+        self, handle: FileHandle, outcome: Outcome, *, exact: bool, pending: Pending | None
     ) -> TidegateError | None:
         charges, reservation, state = self._mount.charges, self.reservation, self.state
         failure: TidegateError | None = None
@@ -470,6 +487,14 @@ class Upload:
                 charges.charge(max(0, size), max(0, files))  # what it gives back is free when it is published
             except QuotaExceeded as error:
                 outcome, failure = Outcome.DROP, error
+        if outcome is Outcome.COMMIT and pending is not None:
+            try:
+                if pending.place is not state:
+                    raise Conflict("the file was renamed meanwhile")
+                await pending.keep_old()
+            except TidegateError as error:
+                charges.credit(-max(0, size), -max(0, files))
+                outcome, failure = Outcome.KEEP, error
         if state.borrower is self:  # settled: who cuts down what is visible meanwhile need not tell us
             state.borrower = None
         try:
@@ -479,10 +504,16 @@ class Upload:
             if outcome is Outcome.COMMIT:
                 charges.credit(-max(0, size), -max(0, files))
                 outcome = Outcome.KEEP
+                if pending is not None:
+                    await pending.failed()
                 if resumable or isinstance(error, StorageFailed):
                     # It may be published all the same, or lie beside what hides it.
                     self._context.tracker.doubt(self._context.usage)
-        if outcome is Outcome.COMMIT:
+        if outcome is Outcome.COMMIT and pending is not None:
+            charges.credit(0, min(0, files))
+            self.held = max(0, -size)
+            await self._appear(pending, visible)
+        elif outcome is Outcome.COMMIT:
             charges.credit(min(0, size), min(0, files))
             state.becomes(self.high)
         elif resumable and state.reservation is None and not self.forsaken:
@@ -495,6 +526,64 @@ class Upload:
         else:
             charges.credit(reservation.floor - reservation.charged, -self.new)
         return failure
+
+    async def _appear(self, pending: Pending, old: int | None) -> None:
+        """It has its name, and waits for a verdict as a file does that was written in place."""
+        state = self._state
+        pending.unsure = state.reservation is not None  # they go on writing what may be put back
+        state.becomes(self.high)
+        self.reservation = state.reservation = reservation = Reservation(state, self.high)
+        reservation.writers = reservation.judging = self.judging = 1
+        reservation.pending = self.inplace = True
+        await pending.appeared(old)
+
+    async def decided(self, pending: Pending, *, accepted: bool) -> None:
+        """Settle an upload that has its name: what was there before goes, or comes back.
+
+        Raises:
+            TidegateError: it was refused, and what was there before is not back.
+        """
+        paths = self._context.paths
+        while True:
+            now = self.state
+            async with paths.locked(pending.place.at, now.at):
+                if self.state is not now:
+                    continue  # renamed while we waited
+                try:
+                    await self._settle_verdict(pending, now, accepted=accepted)
+                finally:
+                    self.unsure = self.unsure or pending.unsure
+                    self._end(now)
+                return
+
+    async def _settle_verdict(self, pending: Pending, now: PathState, *, accepted: bool) -> None:
+        charges, reservation = self._mount.charges, self.reservation
+        back = False
+        try:
+            if accepted:
+                await pending.accept()
+            else:
+                back = await pending.refuse(now, reservation)
+        except BaseException:
+            pending.unsure = True
+            raise
+        finally:
+            held, self.held = self.held, 0
+            reservation.writers -= 1
+            reservation.judging -= 1
+            reservation.pending = False
+            goes = reservation.gone or not accepted
+            size = -held - (reservation.charged if goes and not reservation.writers else 0)
+            files = -1 if goes and not reservation.gone else 0
+            if back:
+                size, files = size + (pending.old or 0), files + 1
+            charges.credit(size, files)
+            if accepted or reservation.gone:
+                self._settled(now)
+            else:
+                now.becomes(None)
+            if back:
+                pending.place.becomes(pending.old or 0)
 
     async def _left(self, likely: int | None) -> int | None:
         """Size of what has the name now; `likely`, and a doubt, if storage cannot tell."""

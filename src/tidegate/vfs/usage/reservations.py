@@ -49,12 +49,13 @@ class Reservation:
         gone: the path was removed or replaced under the writers; nothing of it is visible any more, and what
             is charged is given back when the last of them closes.
         judging: those of them whose end waits for inspectors, or for what follows from their answer.
+        pending: it was published, and waits for a verdict; a refusal puts back what was there before.
         resizing: changes of the size that are under way; writing likewise.
         suspect: something went wrong; what is charged has to be compared with the file.
     """
 
     __slots__ = (
-        *("charged", "floor", "gone", "judging", "loose"),
+        *("charged", "floor", "gone", "judging", "loose", "pending"),
         *("resizing", "state", "suspect", "writers", "writing"),
     )
 
@@ -63,7 +64,7 @@ class Reservation:
         self.charged = charged
         self.floor = floor
         self.writers = self.judging = self.loose = 0
-        self.gone = False
+        self.gone = self.pending = False
         self.resizing = self.writing = 0
         self.suspect = False
 
@@ -79,9 +80,10 @@ class PathState:
         visible: bytes that are charged for the file of that name, None if none are; while there is a
             shared reservation, that counts instead.
         borrower: the unpublished upload that the visible file pays for.
+        turn: held by the upload that waits for a verdict where others see it; None if there was none.
     """
 
-    __slots__ = ("at", "borrower", "known", "lock", "number", "reservation", "users", "visible")
+    __slots__ = ("at", "borrower", "known", "lock", "number", "reservation", "turn", "users", "visible")
 
     def __init__(self, at: tuple[Backend, Key], number: int) -> None:
         self.at = at
@@ -92,6 +94,7 @@ class PathState:
         self.known = False
         self.visible: int | None = None
         self.borrower: Borrower | None = None
+        self.turn: asyncio.Lock | None = None
 
     def learn(self, found: int | None) -> int | None:
         """The charge for the visible file; `found` is what storage says, believed at first sight."""
