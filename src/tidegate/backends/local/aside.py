@@ -78,7 +78,7 @@ def look(root: Root, raw: bytes) -> os.stat_result:
 
 
 def note_of(found: os.stat_result) -> str:
-    """The text in the journal for a successor: another file has another one, and one that was changed since."""
+    """The text in the journal for a successor; another file has another one, a changed file likewise."""
     return f"{found.st_ino}:{found.st_mtime_ns}"
 
 
