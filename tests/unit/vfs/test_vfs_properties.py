@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.vfs_world import World, vfs_world
 
-from tidegate.errors import Denied, NotFound, ProviderUnavailable, QuotaExceeded, TidegateError
+from tidegate.errors import AlreadyExists, Denied, NotFound, ProviderUnavailable, QuotaExceeded, TidegateError
 from tidegate.model import VPath
 from tidegate.model.properties import PropertyName
 from tidegate.vfs import property_index
@@ -118,6 +118,15 @@ async def test_a_new_file_has_none_of_what_was_there(world: World) -> None:
     await file.close()
     await session.mkdir(VPath("/d"))
     assert await session.properties.of_children(VPath("/")) == {}
+
+
+async def test_a_directory_that_cannot_be_made_takes_no_properties_away(world: World) -> None:
+    session = await world.login()
+    (world.home() / "f").write_bytes(b"x")
+    await session.properties.patch(VPath("/f"), {NAME: b"x"})
+    with pytest.raises(AlreadyExists):
+        await session.mkdir(VPath("/f"))
+    assert await session.properties.get(VPath("/f")) == {NAME: b"x"}
 
 
 async def test_who_may_neither_set_times_nor_replace_sets_no_properties(world: World) -> None:

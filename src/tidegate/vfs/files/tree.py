@@ -98,7 +98,8 @@ async def mkdir(context: Context, path: VPath, attrs: Attrs | None) -> None:
 
     async def work(act: Act) -> None:
         await require_unlocked(context, Intent.MKDIR, path, resolved, member=True)
-        await made(context, resolved)
+        if context.properties.active and await stat_or_none(context, resolved) is None:
+            await made(context, resolved)  # what is there already keeps its properties: this will fail
         async with _new_name(context, act, resolved):
             mode = attrs.mode if attrs is not None else None
             await context.through(resolved).mkdir(key, mode=mode, uid=uid, gid=gid)
