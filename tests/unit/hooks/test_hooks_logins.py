@@ -101,7 +101,7 @@ class Records:
 
 
 class Stored:
-    """What the stored accounts prove: the password "right" and the key `KEY`."""
+    """The stored accounts, which prove whoever is there and the key `KEY`."""
 
     def __init__(self, records: Records) -> None:
         self.records = records
