@@ -27,6 +27,7 @@ from tidegate.errors import (
 )
 from tidegate.testing import backend_checks_files as files
 from tidegate.testing import backend_checks_quick as quick
+from tidegate.testing import backend_checks_replacing as replacing
 from tidegate.testing import backend_checks_tree as tree
 from tidegate.testing.backend_support import (
     READ,
@@ -69,8 +70,8 @@ _CHECKS: Final[tuple[BackendCheck, ...]] = (
     tree.check_attributes,
     tree.check_links,
     tree.check_copying,
-    tree.check_replaced_trees,
-    tree.check_set_aside,
+    replacing.check_replaced_trees,
+    replacing.check_set_aside,
     tree.check_space,
     tree.check_undeclared,
     quick.check_quick_reading,

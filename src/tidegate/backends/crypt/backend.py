@@ -2,6 +2,8 @@
 """`CryptBackend`: the contract of `tidegate.abc.Backend` over another backend; decisions: docs/adr/0049.
 
 Names, attributes and the tree are those of the other one; only content and sizes are not.
+
+Long, because each optional contract of the other storage is passed on by functions of its own.
 """
 
 from __future__ import annotations
