@@ -19,7 +19,7 @@ class TurnMeter:
     """Measures every turn of the running loop while it is entered. Keeps the loop busy, so it is for tests.
 
     What lives already is taken from the garbage collector meanwhile: a full collection over all that a test
-    run has loaded takes longer than a turn may.
+    run has loaded takes longer than a turn may. Where something was taken from it before, that stays so.
 
     Attributes:
         longest: seconds of processor time of the longest turn.
@@ -34,12 +34,14 @@ class TurnMeter:
         self.worked = 0
         self.idle = 0
         self._last = 0.0
+        self._frozen = 0
         self._handle: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Self:
         """Begin with the next turn."""
         gc.collect()
+        self._frozen = gc.get_freeze_count()
         gc.freeze()
         self._loop = asyncio.get_running_loop()
         self._last = 0.0
@@ -51,7 +53,8 @@ class TurnMeter:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        gc.unfreeze()
+        if not self._frozen:
+            gc.unfreeze()
 
     def _probe(self) -> None:
         # Called once a turn: what is scheduled by a callback runs in the next one.
