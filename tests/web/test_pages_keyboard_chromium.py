@@ -252,6 +252,18 @@ async def test_an_idle_session_is_told_before_it_ends_and_can_be_prolonged(desk:
         assert await page.input_value("[name=username]") == "half-typed"
 
 
+async def test_a_browser_with_a_wrong_clock_is_told_in_time(desk: Desk) -> None:
+    for minutes in (-90, 90):
+        async with desk.page() as page:
+            await page.clock.install(time=time.time() + 60 * minutes)
+            await desk.sign_in(page)
+            await page.goto(f"{BASE}/users")
+            await page.clock.run_for(10_000)
+            assert await page.locator(".toast").count() == 0
+            await page.clock.run_for(18 * 60_000 + 5_000)
+            await page.wait_for_selector(".toast:has-text('Your session ends in 2 minutes.')")
+
+
 async def test_a_session_that_was_idle_leads_to_the_sign_in_and_back(desk: Desk) -> None:
     store = desk.world.app.provider.browser_sessions
     async with desk.page() as page:
