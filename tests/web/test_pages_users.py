@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.accounts import ED25519 as KEY_LINE
 from tests.support.browser import BASE, Browser, browser, fields_of
+from tests.support.live_connections import connect
 from tests.support.web_world import PASSWORD, WebWorld, web_world
 
 from tidegate.accounts.keys import fingerprint
@@ -473,10 +474,22 @@ async def test_the_palette_finds_users_pages_and_actions(world: WebWorld, inside
     assert set(await found(inside, "/us")) == {"Pages"}
     assert set(await found(inside, ">add")) == {"Actions"}
     assert set(await found(inside, "")) == {"Pages"}
+    about = await found(inside, "2001:db8::7")
+    assert about["About 2001:db8::7"] == {
+        "Log": f"{BASE}/logs?ip=2001%3Adb8%3A%3A7",
+        "Connections": f"{BASE}/connections?q=2001%3Adb8%3A%3A7",
+        "May it connect?": f"{BASE}/explain/connect?ip=2001%3Adb8%3A%3A7",
+        "Bans": f"{BASE}/bans?q=2001%3Adb8%3A%3A7",
+    }
+    await connect(world, "mara")
+    assert (await found(inside, "c-mara"))["Connections"] == {"c-mara-0": f"{BASE}/connections/c-mara-0"}
+    assert "Connections" not in await found(inside, "c-m")
     await world.add_admin("limited", "view_users")
     async with browser(world).client as client:
         limited = Browser(client)
         await limited.sign_in("limited")
+        assert "Connections" not in await found(limited, "c-mara")
+        assert (await found(limited, "192.0.2.1")).keys() <= {"Users", "Pages", "Actions"}
         assert set((await found(limited, ">"))["Actions"]) == {
             "Ask why something is refused",
             "Change your password, end sessions",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The answers of the palette: users and pages by their names, actions by what they do."""
+"""The answers of the palette: users, pages, addresses, connections by name, and actions by what they do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 from starlette.responses import JSONResponse, Response
 
 from tidegate.model import Account
+from tidegate.model.address import parse_address
 from tidegate.store.user_query import UserQuery
 from tidegate.web.admin.registry import Page, all_pages, navigation
 from tidegate.web.admin.rendering import BASE, url, visible
@@ -17,6 +18,8 @@ from tidegate.web.admin.visit import HEADERS, Visit
 MAX_ROWS: Final = 8
 """Rows of one group."""
 MAX_WISH: Final = 100
+LEAST_ID: Final = 4
+"""Characters of an id from which on connections are looked for."""
 
 
 async def show(visit: Visit) -> Response:
@@ -31,6 +34,11 @@ async def show(visit: Visit) -> Response:
         meant = [one for one in accounts if len(accounts) == 1 or one.username.lower() == text.lower()]
         if not kind and meant:
             groups.append(_about(visit, meant[0].username))
+    if not kind and parse_address(text) is not None:
+        groups.append(_address(visit, text))
+    if not kind and len(text) >= LEAST_ID and visit.may("view_conns"):
+        own = await visit.own_users()
+        groups.append({"title": "Connections", "rows": _connections(visit, text, own)})
     if kind in ("", "/"):
         groups.append({"title": "Pages", "rows": _pages(visit, text.lower())})
     if kind == ">" or (not kind and text):
@@ -84,6 +92,31 @@ def _about(visit: Visit, username: str) -> dict[str, Any]:
     )
     rows = [{"text": text, "href": href, "hint": ""} for needs, text, href in links if visit.may(needs)]
     return {"title": f"About {visible(username)}", "rows": rows}
+
+
+def _address(visit: Visit, address: str) -> dict[str, Any]:
+    """Rows of what there is to see about one address."""
+    links = (
+        ("view_events", "Log", url("logs", ip=address)),
+        ("view_conns", "Connections", url("connections", q=address)),
+        ("view_defender", "May it connect?", url("explain", "connect", ip=address)),
+        ("view_defender", "Bans", url("bans", q=address)),
+    )
+    rows = [{"text": text, "href": href, "hint": ""} for needs, text, href in links if visit.may(needs)]
+    return {"title": f"About {visible(address)}", "rows": rows}
+
+
+def _connections(visit: Visit, text: str, own: frozenset[str] | None) -> list[dict[str, str]]:
+    """Open connections whose id begins so."""
+    rows = []
+    for one in visit.services.registry.all():
+        found = one.peer.connection_id
+        if found.startswith(text) and (own is None or one.username in own):
+            hint = str(visible(one.username or "nobody"))
+            rows.append({"text": str(visible(found)), "href": url("connections", found), "hint": hint})
+            if len(rows) == MAX_ROWS:
+                break
+    return rows
 
 
 PAGES: Final = (Page(path="/find", show=show),)
