@@ -170,6 +170,31 @@ async def test_an_administrator_of_a_role_knows_no_other_account(world: WebWorld
         assert (await rolf.delete(f"{API}/users/new")).status_code == 200
 
 
+@pytest.mark.parametrize("spelling", ["cafe\u0301", "caf\u00e9", "CAF\u00c9"])
+async def test_no_other_spelling_of_a_folder_is_beyond_a_role(tmp_path: Path, spelling: str) -> None:
+    """Names are compared as they are stored: composed, and in lower case where the rules say so."""
+    async with web_world(tmp_path, data_provider={"naming_rules": 3}) as world:
+        await post(world.client, "roles", {"name": "emea"})
+        folder = {"name": "caf\u00e9", "mapped_path": str(world.home / "files" / "f")}
+        await post(world.client, "folders", folder)
+        mount = {"name": "caf\u00e9", "virtual_path": "/f"}
+        await post(world.client, "users", world.user("old", virtual_folders=[mount]))
+        headers = await acting(world, "rolf", "quota_scans", "manage_folders", "edit_users", role="emea")
+        used = {"used_quota_size": 7, "used_quota_files": 7}
+        async with world.anonymous(headers=headers) as rolf:
+            for method, path, document in (
+                ("PUT", f"quotas/folders/{spelling}/usage", used),
+                ("POST", f"quotas/folders/{spelling}/scan", {}),
+                ("POST", f"folders/{spelling}/storage-check", {}),
+                ("POST", f"storage-moves/folders/{spelling}", {"mapped_path": f"{folder['mapped_path']}2"}),
+                ("DELETE", f"folders/{spelling}", {}),
+            ):
+                answer = await rolf.request(method, f"{API}/{path}", json=document)
+                assert answer.status_code == 403, (path, answer.text)
+        found = await world.app.provider.folder("caf\u00e9")
+        assert found is not None and found.used_quota_files == 0
+
+
 @pytest.mark.parametrize("permission", ["*", "manage_roles", "view_events", "manage_event_rules"])
 async def test_no_permission_reaches_beyond_a_role(world: WebWorld, permission: str):
     await post(world.client, "roles", {"name": "emea"})

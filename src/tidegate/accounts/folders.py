@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from tidegate.accounts.actor import Actor
+from tidegate.accounts.names import fold_name
 from tidegate.accounts.needs import Needs
 from tidegate.accounts.options import AdministrationOptions
 from tidegate.accounts.records import Document, Edit, Stored, Verbs
@@ -102,8 +103,8 @@ class Folders(Verbs[Folder]):
         return await self._records.remove(name, by=by, version=version, check=who_mounts, follow=follow)
 
     async def users_of(self, name: str) -> list[str]:
-        """Names of the accounts that mount a folder, themselves or by a group."""
-        return await _users_of(self._provider, name)
+        """Names of the accounts that mount a folder, themselves or by a group; `name` in any spelling."""
+        return await _users_of(self._provider, fold_name(name, self._options.rules))
 
     async def _require_users(self, users: Sequence[str], by: Actor) -> None:
         await _require_own(self._provider, users, by)
