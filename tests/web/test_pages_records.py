@@ -236,6 +236,29 @@ async def test_the_storage_of_a_folder_is_tried_out_as_it_stands_in_the_form(
             assert found.answer.json()["ok"] is said if said is not None else found.status == 403
 
 
+async def test_the_storage_of_a_folder_of_others_is_not_tried_out_by_a_role(world: WebWorld) -> None:
+    await post(world, "roles", name="east")
+    far = {
+        "name": "far", "mapped_path": str(world.home / "files" / "far"),
+        "filesystem": {"provider": 5, "sftpconfig": {
+            "endpoint": "127.0.0.1:1", "username": "u", "password": {"status": "Plain", "payload": "p"}}},
+    }  # fmt: skip
+    await post(world, "folders", **far)
+    await post(
+        world, "users", **world.user("theirs", virtual_folders=[{"name": "far", "virtual_path": "/far"}])
+    )
+    admin = await world.add_admin("nora", "manage_folders")
+    await world.app.provider.update_admin(replace(admin, role="east"))
+    async with browser(world).client as client:
+        nora = Browser(client)
+        await nora.sign_in("nora")
+        sent = {"name": "far", "storage": "5", "sftp_endpoint": "127.0.0.1:1", "sftp_username": "u"}
+        refused = await nora.post("/try-folder", **sent)
+        assert "not of your role" in refused.answer.text, refused.text
+        free = await nora.post("/try-folder", **{**sent, "name": "other", "sftp_password": "p"})
+        assert "not of your role" not in free.answer.text, free.text
+
+
 async def test_a_list_is_read_fifty_at_a_time(world: WebWorld, inside: Browser) -> None:
     for number in range(60):
         await post(world, "roles", name=f"role-{number:02}")

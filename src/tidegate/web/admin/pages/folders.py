@@ -16,6 +16,7 @@ from tidegate.policy.folders import storage_of_folder
 from tidegate.store.documents import decode_folder
 from tidegate.web.admin.pages.groups import seen, use
 from tidegate.web.admin.pages.user_edit import tried
+from tidegate.web.admin.reach import require_folder
 from tidegate.web.admin.record_form import RecordForm
 from tidegate.web.admin.record_pages import Records, Row, sentence
 from tidegate.web.admin.registry import Nav, Page
@@ -97,6 +98,8 @@ async def try_storage(visit: Visit) -> Response:
     values = FORM.posted(visit.form)
     names = {field.name for field in FORM.fields if field.section == "storage"} | {"storage"}
     try:
+        if stored is not None:
+            await require_folder(visit, stored.name)
         folder = decode_folder(FORM.apply(base, values, names), base=stored, rules=services.rules)
         await services.administration.options.giver(visit.actor).check_folder(folder, stored)
         spec = storage_of_folder(folder)
