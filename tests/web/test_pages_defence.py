@@ -122,6 +122,47 @@ async def test_a_list_is_read_fifty_at_a_time(world: WebWorld, inside: Browser) 
     assert len(page.all("button", name="network")) == 20 and not page.all("a", rel="next")
 
 
+async def test_an_entry_is_changed_unless_somebody_else_was_faster(world: WebWorld, inside: Browser) -> None:
+    await inside.get("/lists")
+    sent = {
+        "list": "defender",
+        "network": "192.0.2.0/24",
+        "mode": "deny",
+        "description": EVIL,
+        "protocols": ["SSH"],
+    }
+    assert (await inside.post("/lists/add", **sent)).status == 303
+    page = await inside.get("/lists?list=defender")
+    (link,) = [one for one in page.all("a") if one.text.startswith("Change")]
+    form = await inside.get(link.attributes["href"])
+    assert (form.value("network"), form.value("description")) == ("192.0.2.0/24", EVIL) and not form.all(
+        "img"
+    )
+    ticked = [
+        one.attributes["value"] for one in form.all("input", name="protocols") if "checked" in one.attributes
+    ]
+    assert ticked == ["SSH"]
+    version = form.value("_version")
+    assert version
+    sent = {
+        "list": "defender",
+        "network": "192.0.2.0/24",
+        "_version": version,
+        "mode": "allow",
+        "until": "2027-01-31",
+    }
+    wrong = await inside.post("/lists/change", **{**sent, "until": "soon"})
+    assert wrong.status == 400 and wrong.first("p", id="e-until") and wrong.value("_version") == version
+    done = await inside.post("/lists/change", **sent)
+    assert (done.status, done.location) == (303, f"{BASE}/lists?list=defender"), done.text
+    page = await inside.get("/lists?list=defender")
+    assert "192.0.2.0/24 is changed." in page.text and "never banned" in page.text and EVIL not in page.text
+    again = await inside.post("/lists/change", **{**sent, "mode": "deny", "description": "second"})
+    assert again.status == 400 and "Somebody else has changed this entry" in again.text
+    assert (await inside.get("/lists?list=defender&change=10.0.0.0/8")).status == 404
+    assert (await inside.post("/lists/change", **{**sent, "network": "10.0.0.0/8"})).status == 404
+
+
 async def test_all_lists_leave_and_come_as_one_file(world: WebWorld, inside: Browser) -> None:
     await inside.get("/lists")
     for which, network in (("allow", "192.0.2.0/24"), ("defender", "198.51.100.7")):

@@ -253,9 +253,16 @@ async def test_codes_are_set_up_asked_for_and_dropped(
         assert (entered.status, entered.location) == (303, f"{BASE}/me")
         page = await mara.get("/me")
         assert f"{len(recovery) - 1} recovery codes are left." in page.text
+        assert (await mara.post("/me/recovery", current_password="x")).status == 400
+        renewed = await mara.post("/me/recovery", current_password=PASSWORD)
+        fresh = renewed.first("pre").text.split()
+        assert renewed.status == 200 and len(fresh) >= 8 and not set(fresh) & set(recovery)
+        assert f"{len(fresh)} are left" in (await mara.get("/me")).text
         assert (await mara.post("/me/codes/drop", current_password="x")).status == 400
         assert (await mara.post("/me/codes/drop", current_password=PASSWORD)).status == 303
         assert "off" in (await mara.get("/me")).text
+        refused = await mara.post("/me/recovery", current_password=PASSWORD)
+        assert refused.status == 403 and "set up one-time codes or a passkey first" in refused.text
     async with browser(world).client as client:
         assert (await Browser(client).get("/login/code")).location == f"{BASE}/login"
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from tidegate.accounts.lists import ends_at
-from tidegate.errors import AlreadyExists, BadRecord, NotFound
+from tidegate.accounts.versions import version_of
+from tidegate.errors import AlreadyExists, BadRecord, NotFound, Outdated
 from tidegate.model.address import parse_address
 from tidegate.model.listed import PROTOCOLS, ListEntry, ListKind, ListMode, entry_name
 from tidegate.web.admin.record_pages import sentence
@@ -49,6 +50,7 @@ async def _page(
 ) -> Response:
     kind, title, lede = LISTS[chosen]
     text, given = visit.query("q").strip(), visit.query("first", longest=8)
+    changed = await _changing(visit, kind)
     first = int(given) if given.isascii() and given.isdigit() else 0
     found, whole = await _found(visit, kind, text, first)
     context = {
@@ -65,11 +67,44 @@ async def _page(
         "after": url("lists", list=chosen, q=text, first=first + ROWS) if len(found) > ROWS else "",
         "errors": errors,
         "mistakes": mistakes,
-        "values": visit.form,
-        "ticked": visit.form.all("protocols"),
+        "values": visit.form if visit.form or changed is None else _values(changed),
+        "ticked": visit.form.all("protocols") if visit.form or changed is None else _names(changed),
+        "changed": changed,
+        "version": visit.form["_version"] or ("" if changed is None else version_of(changed)),
         "protocols": tuple(PROTOCOLS),
     }
     return visit.html("lists.html", context, status=400 if errors or mistakes else 200)
+
+
+async def _changing(visit: Visit, kind: int) -> ListEntry | None:
+    """The entry that the form changes; None where it adds one.
+
+    Raises:
+        NotFound: it is not on the list any more.
+    """
+    network = visit.query("change", longest=64) or (
+        visit.form.text("network")[:64] if visit.page.path == "/lists/change" else ""
+    )
+    if not network:
+        return None
+    try:
+        return await visit.services.administration.lists.get(entry_name(kind, network))
+    except NotFound:
+        raise NotFound(f"{network} is not on this list any more; somebody else has removed it") from None
+
+
+def _values(entry: ListEntry) -> dict[str, str]:
+    """The fields of the form for an entry."""
+    return {
+        "network": entry.ipornet,
+        "mode": "deny" if entry.mode == ListMode.DENY else "allow",
+        "until": exact(entry.expires_at) if entry.expires_at else "",
+        "description": entry.description,
+    }
+
+
+def _names(entry: ListEntry) -> list[str]:
+    return [name for name, bit in PROTOCOLS.items() if entry.protocols & bit]
 
 
 async def _found(visit: Visit, kind: int, text: str, first: int) -> tuple[list[ListEntry], bool]:
@@ -92,7 +127,7 @@ def _matches(entry: ListEntry, text: str, address: str) -> bool:
 
 
 def _row(entry: ListEntry) -> dict[str, Any]:
-    protocols = [name for name, bit in PROTOCOLS.items() if entry.protocols & bit]
+    protocols = _names(entry)
     over = 0 < entry.expires_at <= time.time_ns() // 1_000_000
     return {
         "entry": entry,
@@ -103,27 +138,64 @@ def _row(entry: ListEntry) -> dict[str, Any]:
     }
 
 
+def _document(visit: Visit, chosen: str) -> dict[str, Any]:
+    """The document that the form describes.
+
+    Raises:
+        BadRecord: a field cannot be read.
+    """
+    form = visit.form
+    return {
+        "type": int(LISTS[chosen][0]),
+        "ipornet": form.text("network"),
+        "mode": int(ListMode.DENY if form["mode"] == "deny" and chosen == "defender" else ListMode.ALLOW),
+        "protocols": sum(PROTOCOLS[name] for name in set(form.all("protocols")) if name in PROTOCOLS),
+        "description": form.text("description"),
+        "expires_at": ends_at(form.text("until"), "until"),
+    }
+
+
 async def add(visit: Visit) -> Response:
     """Add an entry to a list."""
-    form, chosen = visit.form, _chosen(visit.form["list"])
-    kind = LISTS[chosen][0]
+    chosen = _chosen(visit.form["list"])
     try:
-        document = {
-            "type": int(kind),
-            "ipornet": form.text("network"),
-            "mode": int(ListMode.DENY if form["mode"] == "deny" and chosen == "defender" else ListMode.ALLOW),
-            "protocols": sum(PROTOCOLS[name] for name in set(form.all("protocols")) if name in PROTOCOLS),
-            "description": form.text("description"),
-            "expires_at": ends_at(form.text("until"), "until"),
-        }
-        stored = await visit.services.administration.lists.add(document, by=visit.actor)
+        stored = await visit.services.administration.lists.add(_document(visit, chosen), by=visit.actor)
     except BadRecord as error:
-        name = {"ipornet": "network", "expires_at": "until"}.get(error.field, error.field)
-        return await _page(visit, chosen, {name: sentence(error.what)})
+        return await _wrong(visit, chosen, error)
     except AlreadyExists:
         return await _page(visit, chosen, {"network": "It is on this list already."})
     await _changed(visit)
     return visit.go("lists", list=chosen, done=f"{stored.ipornet} is on the list.")
+
+
+async def change(visit: Visit) -> Response:
+    """Change an entry, unless somebody else has changed it meanwhile; its network stays.
+
+    Raises:
+        NotFound: it is not on the list any more.
+    """
+    chosen = _chosen(visit.form["list"])
+    entry = await _changing(visit, LISTS[chosen][0])
+    assert entry is not None
+    try:
+        await visit.services.administration.lists.change(
+            entry_name(entry.type, entry.ipornet),
+            _document(visit, chosen),
+            by=visit.actor,
+            version=visit.form["_version"],
+        )
+    except BadRecord as error:
+        return await _wrong(visit, chosen, error)
+    except Outdated:
+        text = "Somebody else has changed this entry meanwhile. Open it again to see how it is now."
+        return await _page(visit, chosen, {"": text})
+    await _changed(visit)
+    return visit.go("lists", list=chosen, done=f"{entry.ipornet} is changed.")
+
+
+async def _wrong(visit: Visit, chosen: str, error: BadRecord) -> Response:
+    name = {"ipornet": "network", "expires_at": "until"}.get(error.field, error.field)
+    return await _page(visit, chosen, {name: sentence(error.what)})
 
 
 async def remove(visit: Visit) -> Response:
@@ -155,5 +227,6 @@ PAGES: Final = (
         nav=Nav(group="Defence", label="Lists", icon="list-filter", order=20),
     ),
     Page(path="/lists/add", act=add, needs="manage_ip_lists"),
+    Page(path="/lists/change", act=change, needs="manage_ip_lists"),
     Page(path="/lists/remove", act=remove, needs="manage_ip_lists"),
 )

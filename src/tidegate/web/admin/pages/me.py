@@ -11,7 +11,13 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from tidegate.errors import BadRecord, Denied, InvalidArgument, LoginRefused
 from tidegate.identity.admins import Throttled
 from tidegate.policy.passkeys import passkeys_of
-from tidegate.policy.second_factor import has_passkeys, hash_recovery_code, recovery_codes_of, totp_of
+from tidegate.policy.second_factor import (
+    has_factor,
+    has_passkeys,
+    hash_recovery_code,
+    recovery_codes_of,
+    totp_of,
+)
 from tidegate.web.admin import sessions
 from tidegate.web.admin.passkey_site import obstacle
 from tidegate.web.admin.registry import Page, all_pages
@@ -173,6 +179,26 @@ async def drop_codes(visit: Visit) -> Response:
     return await again(visit, visit.go("me"), done="One-time codes are off.")
 
 
+async def renew_recovery_codes(visit: Visit) -> Response:
+    """New recovery codes, shown this once; the old ones are void. Needs the password.
+
+    Raises:
+        Denied: there is no second factor that they could stand for.
+    """
+    from tidegate.identity import totp
+
+    if not has_factor(visit.who.filters):
+        raise Denied("set up one-time codes or a passkey first", rule="second_factor")
+    try:
+        await confirm(visit, visit.form["current_password"])
+    except BadRecord as error:
+        return await show(visit, {"renew_password": error.what})
+    made, name = totp.new_recovery_codes(), visit.who.username
+    hashes = [hash_recovery_code(one) for one in made]
+    await visit.services.administration.admins.factors.set_recovery_codes(name, hashes, by=visit.actor)
+    return await again(visit, visit.html("me_recovery.html", {"codes": made}))
+
+
 def _codes_page(visit: Visit, secret: str, error: str) -> Response:
     from tidegate.identity import totp
     from tidegate.web.admin.qr import drawing
@@ -217,5 +243,6 @@ PAGES: Final = (
         of_records=True,
         action="Set up one-time codes",
     ),
+    Page(path="/me/recovery", act=renew_recovery_codes, unsettled=True, of_records=True),
     Page(path="/me/codes/drop", act=drop_codes, unsettled=True, of_records=True),
 )
