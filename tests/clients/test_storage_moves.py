@@ -275,7 +275,11 @@ def test_a_move_is_among_the_connections_and_can_be_stopped_there(world: World) 
     def shown() -> dict[str, Any]:
         return next((one for one in world.ask("connections") if one["protocol"] == "MOVE"), {})
 
-    wait_for(lambda: bool(shown().get("active_transfers", [{}])[0].get("files")), "no progress is shown")
+    def counts() -> dict[str, Any]:
+        return dict(shown().get("active_transfers", [{}])[0])
+
+    # While it looks at the source, it has files and no total yet.
+    wait_for(lambda: {"files", "total_files"} <= counts().keys(), "no progress is shown")
     told, listed = shown(), world.command("connections", "list").out
     (transfer,) = told["active_transfers"]
     assert (told["username"], transfer["operation_type"], transfer["path"]) == (

@@ -4,6 +4,8 @@
 A file is read once and hashed while it is written. The copy is complete or not there (`Publish.ATOMIC`), has
 the original's times and, where the storage has them, mode and owner; then its digest is taken of the target,
 which keeps it with the content or reads it. A file that changes while it is read is left to the next pass.
+
+Long, because what happens to a source and a target while they are copied is one subject.
 """
 
 from __future__ import annotations
@@ -47,8 +49,7 @@ SETTLED_NS: Final = 2_000_000_000
 SETTLED_ELSEWHERE_NS: Final = 900_000_000_000
 """Likewise elsewhere, where the clock is another one."""
 LATE_SECONDS: Final = (0.0, 0.2, 1.0, 3.0)
-"""Pauses before a copy that is gone is made again: what a stopped move had sent to a bucket may arrive late,
-removals too."""
+"""Pauses before what is gone is copied again: requests of a stopped move may arrive late, removals too."""
 READ: Final = OpenOptions(read=True)
 
 
@@ -223,17 +224,19 @@ class Copier:
 
     async def _copied(self, key: Key, entry: Entry) -> Row:
         began = time.time_ns()
-        digest = await self._read_and_written(key, entry)
-        for pause in LATE_SECONDS:
+        for pause in (*LATE_SECONDS, None):
+            digest = b""
             try:
+                digest = await self._read_and_written(key, entry)
                 found, told = await digest_and_time(self._target, key)
                 break
             except NotFound:
-                self._progress.size -= entry.size
+                self._progress.size -= entry.size if digest else 0
+                if pause is None:
+                    raise
+                await self._source.stat(key, follow=False)  # what is gone there is not made again
                 await asyncio.sleep(pause)
-                digest = await self._read_and_written(key, entry)
-        else:
-            found, told = await digest_and_time(self._target, key)
+                await self._directories_of(key)
         if found != digest:
             with suppress(TidegateError):
                 await self._target.remove(key)
@@ -245,6 +248,13 @@ class Copier:
             SETTLED_NS if self._source.inline else SETTLED_ELSEWHERE_NS
         )
         return Row(key, FILE, entry.size, digest, entry.mtime_ns, told, settled=settled, seen=self._number)
+
+    async def _directories_of(self, key: Key) -> None:
+        """Make the directories above a file that are gone."""
+        parts, route = key.split("/"), self._route
+        for depth in range(1, len(parts)):
+            with suppress(AlreadyExists):
+                await self._target.mkdir("/".join(parts[:depth]), mode=0o700, uid=route.uid, gid=route.gid)
 
     async def _read_and_written(self, key: Key, entry: Entry) -> bytes:
         reader = await self._source.open_file(key, READ)
@@ -292,7 +302,11 @@ class Copier:
             with suppress(TidegateError):
                 await writer.close(Outcome.DROP)
             raise
-        await writer.close(Outcome.COMMIT)
+        try:
+            await writer.close(Outcome.COMMIT)
+        except BaseException:
+            self._progress.size -= copied
+            raise
         return hasher.digest()
 
     async def _unlink(self, key: Key) -> None:

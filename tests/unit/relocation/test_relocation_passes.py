@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -121,6 +122,33 @@ async def test_a_copy_that_late_requests_remove_is_made_again_some_times(
         return
     await world.run()
     assert (world.progress.files, world.progress.size) == (3, 601_000)
+    assert tree(world.target) == tree(world.source)
+    await world.verify(again=True)
+
+
+@pytest.mark.parametrize("times", [1, 4, 5])
+async def test_a_directory_that_late_requests_remove_is_made_again_some_times(
+    world: World, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    world.write("x/y/z", b"z" * 500)
+    opened, left = world.route.target.open_file, [None] * times
+
+    async def removed_meanwhile(key: str, options: OpenOptions) -> Any:
+        if key == "x/y/z" and options.write and left:
+            left.pop()
+            shutil.rmtree(world.target / "x")
+        return await opened(key, options)
+
+    from tidegate.relocation import copying
+
+    monkeypatch.setattr(copying, "LATE_SECONDS", (0.0,) * len(copying.LATE_SECONDS))
+    monkeypatch.setattr(world.route.target, "open_file", removed_meanwhile)
+    if times > len(copying.LATE_SECONDS):
+        with pytest.raises(e.TidegateError, match="x/y/z: no such file"):
+            await world.run()
+        return
+    await world.run()
+    assert (world.progress.files, world.progress.size) == (4, 601_500)
     assert tree(world.target) == tree(world.source)
     await world.verify(again=True)
 
