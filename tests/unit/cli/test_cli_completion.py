@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pexpect
 import pytest
-from tests.support.command_line import TIDEGATE, process, tidegate
+from tests.support.command_line import process, tidegate
+from tests.support.shell_command import shell_command
 
 PROMPT = "ready> "
 SECONDS = 20
@@ -34,9 +35,9 @@ class Shell:
     def __init__(self, name: str, place: Path) -> None:
         self.name = name
         programs = place / "programs"
+        self.command = contextlib.ExitStack()
         programs.mkdir()
-        (programs / "tidegate").write_text(f'#!/bin/sh\nexec {shlex.join(TIDEGATE)} "$@"\n')
-        (programs / "tidegate").chmod(0o755)
+        self.command.enter_context(shell_command(programs / "tidegate"))
         script = place / "script"
         script.write_text(tidegate("--show-completion", name).out)
         environment = {
@@ -72,6 +73,7 @@ class Shell:
 
     def close(self) -> None:
         self.child.close(force=True)
+        self.command.close()
 
 
 @pytest.fixture(params=list(SHELLS))
