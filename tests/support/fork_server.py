@@ -32,6 +32,8 @@ MODULES: Final = (
 """Modules of others that no module of ours imports at its top."""
 LEFT_OUT: Final = ("tidegate.store.sql.migrations.", ".__main__")
 """Parts of names of our modules that are programs: importing them runs them."""
+WITHOUT: Final = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+"""Variables that images of Python set; what is forked buffers its output, as it does where they are not set."""
 CLONE_PARENT: Final = 0x8000
 SYS_CLONE: Final = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
 PR_SET_THP_DISABLE: Final = 41
@@ -169,7 +171,10 @@ class ForkServer:
     def _start(self) -> None:
         self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, REQUEST_BYTES)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+        environment = {
+            name: value for name, value in os.environ.items()
+            if not name.startswith("TIDEGATE_") and name not in WITHOUT
+        }  # fmt: skip
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", "from tests.support.fork_server import main; main()"],
@@ -236,8 +241,12 @@ def run(arguments: Sequence[str], *, timeout: float = 60, **options: Any) -> sub
 
 
 def of_python(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that Python itself reads when it starts."""
-    return {name: value for name, value in environment.items() if name.startswith("PYTHON")}
+    """The variables that Python itself reads when it starts, but for those that change nothing which tests look at."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith("PYTHON") and name not in WITHOUT
+    }
 
 
 def plain_ids(rest: Sequence[Any]) -> bool:
