@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from tidegate.actions.runner import RuleResult
 from tidegate.contracts.events import KeptEvent
 from tidegate.events.kinds import Transferred
 from tidegate.model import Action, Origin
-from tidegate.model.rule import ActionType, EventAction
+from tidegate.model.rule import ActionType, EventAction, Trigger
 from tidegate.rules.book import Rule, RuleBook, ready
 from tidegate.rules.documents import decode_rule
-from tidegate.rules.facts import Facts
+from tidegate.rules.facts import Facts, encode_facts
+from tidegate.store.deliveries import Delivery
 from tidegate.store.factory import ProviderOptions, create_provider
 
 NOON = 4_000_000_000.0  # after what the store reads of the real clock
@@ -141,3 +143,59 @@ async def test_what_no_try_can_mend_is_given_up_and_kept(tmp_path: Path) -> None
         it.answer = lambda name: WELL
         await sink.deliver([upload(2)])  # no pause: the receiver answers
         assert it.tried[-1] == ("r", "/2")
+
+
+async def seen(store: Any, condition: Callable[[list[Any]], bool]) -> list[Any]:
+    """Rows once they are as they are waited for."""
+    async with asyncio.timeout(10):
+        while True:
+            rows = sorted(await store.listing(None), key=lambda row: str(row.id))
+            if condition(rows):
+                return rows
+            await asyncio.sleep(0.005)
+
+
+async def test_next_tries_are_of_active_rules_and_events_that_can_be_read(tmp_path: Path) -> None:
+    later = NOON + 500
+    muted = replace(rule("muted"), muted_until=later)
+    async with world(tmp_path, rule("r"), muted) as (it, sink, store):
+        facts = encode_facts(Facts(trigger=Trigger.FILE, event="upload", name="anna", virtual_path="/x"))
+        created = int(NOON * 1000)
+        rows = [
+            Delivery(id=name, rule=of, facts=text, created_at=created)
+            for name, of, text in (
+                ("a", "r", facts),
+                ("b", "gone", facts),
+                ("c", "r", "no facts"),
+                ("d", "muted", facts),
+            )
+        ]
+        await store.add(rows)
+        await sink.open()
+        found = await seen(
+            store, lambda rows: len(rows) == 3 and all(row.state == "dead" or row.due for row in rows)
+        )
+        assert [(row.id, row.state, row.due) for row in found] == [
+            ("b", "dead", 0),
+            ("c", "dead", 0),
+            ("d", "waiting", int(later * 1000)),
+        ]
+        assert found[0].error == "there is no active rule 'gone' any more"
+        assert found[1].error
+        assert it.tried == [("r", "/x")]
+
+
+async def test_tries_go_on_with_longer_pauses_until_it_is_too_late(tmp_path: Path) -> None:
+    async with world(tmp_path) as (it, sink, store):
+        it.answer = lambda name: RuleResult(done=("0",), error="503", again=True)
+        facts = encode_facts(Facts(trigger=Trigger.FILE, event="upload", name="anna", virtual_path="/x"))
+        row = Delivery(id="a", rule="r", facts=facts, created_at=int((NOON - 10) * 1000), tries=3)
+        await store.add([row])
+        await sink.open()
+        (found,) = await seen(store, lambda rows: rows[0].tries == 4)
+        assert (found.state, found.error, found.done, found.server) == ("waiting", "503", ("0",), "")
+        assert (NOON + 16) * 1000 <= found.due <= (NOON + 16 * 1.1) * 1000 + 1
+        await store.add([replace(row, id="b", created_at=int((NOON - 1e6) * 1000))])
+        sink.wake()
+        found = (await seen(store, lambda rows: len(rows) == 2 and rows[1].tries == 4))[1]
+        assert (found.state, found.due) == ("dead", 0)
