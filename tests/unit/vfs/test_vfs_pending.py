@@ -323,3 +323,37 @@ async def test_a_file_system_without_links_keeps_a_copy(
         assert left(world) == {"f": b"old"}
         assert (found.st_mtime_ns, found.st_mode & 0o777) == (10**18, 0o604)
         assert await world.used() == (3, 1)
+
+
+@pytest.mark.parametrize("first", ["open", "closing", "closed"])
+async def test_what_nobody_has_agreed_to_does_not_come_back(tmp_path: Path, first: str) -> None:
+    """A new file that is written in place is replaced before its end, or before its verdict."""
+    looks = Looks()
+    async with vfs_world(tmp_path, inspections=asking(looks)) as world:
+        session = await world.login(world.account(**QUOTA))
+        other = await world.login("alice")
+        mine = await session.open(p("/f"), PUT)
+        await mine.write(0, b"bad 1")
+        ends: list[asyncio.Task[None]] = []
+        looks.gate.clear()
+        if first == "closing":
+            ends.append(asyncio.create_task(mine.close()))
+            await looks.asked.wait()
+            looks.asked.clear()
+        theirs = await other.open(p("/f"), PUT)
+        await theirs.write(0, b"bad two")
+        ends.append(asyncio.create_task(theirs.close()))
+        await looks.asked.wait()
+        assert left(world) == {"f": b"bad two"}
+        if first == "closed":
+            ends.append(asyncio.create_task(mine.close()))
+            for _ in range(20):
+                await asyncio.sleep(0)
+        looks.gate.set()
+        results = await asyncio.gather(*ends, return_exceptions=True)
+        assert any(isinstance(one, Denied) for one in results), results
+        if first == "open":
+            await mine.close()
+        assert left(world) == {}
+        assert await world.used() == (0, 0)
+        assert len(world.vfs._paths) == 0

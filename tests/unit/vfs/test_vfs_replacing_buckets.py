@@ -5,17 +5,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.memory_bucket import Fault, MemoryBucket
 from tests.support.vfs_world import World, names, p, put
 
-from tidegate.abc import Backend
+from tidegate.abc import ALLOWED, Backend, Inspected, InspectedAct, OpenOptions, Verdict
 from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.doors.common import trees
 from tidegate.doors.common.trees import TreeWork
-from tidegate.errors import NotFound, TidegateError
+from tidegate.errors import Conflict, NotFound, TidegateError
+from tidegate.inspection.inspections import Inspections, InspectorUse
 from tidegate.model import StorageSpec, VPath
+from tidegate.vfs.api import OpenFlags
 from tidegate.vfs.session import Session
 
 OLD = {"a": b"old a", "only old": b"x", "sub/b": b"old b"}
@@ -25,9 +28,9 @@ NEW = {"a": b"new", "sub/c": b"new c"}
 class BucketWorld(World):
     """One bucket, with the homes of all."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, **settings: Any) -> None:
         self.bucket = MemoryBucket()
-        super().__init__(base, track_quota=1)
+        super().__init__(base, track_quota=1, **settings)
 
     def build(self, spec: StorageSpec) -> Backend:
         return ObjectBackend(self.bucket, Path(spec.directory).name)
@@ -155,3 +158,47 @@ async def test_a_directory_above_is_renamed_meanwhile(world: BucketWorld) -> Non
         assert world.files("top/old") == OLD
         assert world.files("new") == NEW
     await books(world)
+
+
+async def test_who_was_faster_is_not_undone_by_an_upload_that_waits_for_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another server replaces the file after it was set aside: git pushes one branch to two servers."""
+    use = InspectorUse("r", Always(), frozenset({Inspected.UPLOAD}), 30, keeps_old=True, named=True)
+    world = BucketWorld(tmp_path, inspections=Inspections([use]))
+    try:
+        session = await world.login(world.account())
+        await put(session, "/f", b"old")
+        reading = await ObjectBackend(world.bucket, "alice").open_file("f", OpenOptions(read=True))
+        version = reading.version  # type: ignore[attr-defined]
+        await reading.close()
+        real = ObjectBackend.set_aside
+
+        async def meanwhile(self: ObjectBackend, key: str) -> str | None:
+            hidden = await real(self, key)
+            await world.bucket.put("alice/f", b"theirs", {})
+            return hidden
+
+        monkeypatch.setattr(ObjectBackend, "set_aside", meanwhile)
+        file = await session.open(
+            p("/f"), OpenFlags(write=True, create=True, truncate=True, atomic=True, replaces=version)
+        )
+        await file.write(0, b"ours")
+        with pytest.raises(Conflict):
+            await file.close()
+        assert world.files() == {"f": b"theirs"}
+    finally:
+        await world.close()
+
+
+class Always:
+    """Allows everything."""
+
+    async def open(self) -> None:
+        pass
+
+    async def inspect(self, act: InspectedAct) -> Verdict:
+        return ALLOWED
+
+    async def close(self) -> None:
+        pass

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from tidegate.abc import Backend, Key, SetsAside
-from tidegate.errors import NotFound, TidegateError
+from tidegate.errors import AlreadyExists, Conflict, NotFound, TidegateError
 from tidegate.model import Attrs
 from tidegate.vfs.usage.reservations import PathState, PathTable, Reservation
 
@@ -66,11 +66,17 @@ class Pending:
         return f"{folder}{slash}{self._hidden}", key
 
     async def keep_old(self) -> None:
-        """Set aside what has the name.
+        """Set aside what has the name, unless it is an upload that is not decided: that does not come back.
 
         Raises:
+            Conflict: somebody changes it in place.
             TidegateError: it cannot be kept; nothing happened.
         """
+        writing = self.place.reservation
+        if writing is not None:
+            if writing.born:
+                return
+            raise Conflict("file is being written")
         hidden = await self._storage.set_aside(self.place.at[1])
         self._hidden = "" if hidden is None else hidden.rpartition("/")[2]
 
@@ -81,14 +87,19 @@ class Pending:
         with suppress(TidegateError):  # `refuse` tries again
             await self._see_successor()
 
-    async def failed(self) -> None:
-        """It is not known if the upload has the name: give that to the old file, which has it most likely."""
-        if self._hidden:
+    async def failed(self, error: TidegateError) -> None:
+        """It is not known if the upload has the name: give that to the old file, which has it most likely.
+
+        If somebody else was faster, it has not, and what has the name is theirs.
+        """
+        if isinstance(error, AlreadyExists | Conflict):
+            await self.accept()
+        elif self._hidden:
             try:
                 await self._see_successor()
                 await self._storage.put_back(*self._at())
-            except TidegateError as error:
-                log.warning("%s: %s", self._storage.location(self.place.at[1]), error)
+            except TidegateError as problem:
+                log.warning("%s: %s", self._storage.location(self.place.at[1]), problem)
 
     async def accept(self) -> None:
         """Remove what was set aside."""

@@ -174,7 +174,7 @@ class Upload:
         state, reservation = self._state, self.reservation
         state.known = True
         state.reservation = reservation
-        reservation.writers = 1
+        reservation.writers, reservation.born = 1, True
         self._context.usage.uploads.add(self)
 
     def opened(self, existed_size: int | None, *, truncate: bool, took: bool = False) -> None:
@@ -201,6 +201,7 @@ class Upload:
             shared = self.state.reservation
             if shared is None:
                 shared = self.state.reservation = Reservation(self._state, paid)
+                shared.born = visible is None
             if shared.writers and (truncate or shared.resizing or shared.writing):
                 shared.suspect = True  # what others have under way happens before or after
             if truncate and shared.charged and not shared.suspect:
@@ -505,7 +506,7 @@ class Upload:
                 charges.credit(-max(0, size), -max(0, files))
                 outcome = Outcome.KEEP
                 if pending is not None:
-                    await pending.failed()
+                    await pending.failed(error)
                 if resumable or isinstance(error, StorageFailed):
                     # It may be published all the same, or lie beside what hides it.
                     self._context.tracker.doubt(self._context.usage)

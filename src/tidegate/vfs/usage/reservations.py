@@ -44,6 +44,7 @@ class Reservation:
         charged: content up to this size is paid for.
         floor: what the visible file pays of it (0 for a shared one: it owns what it charged).
         writers: handles that share it.
+        born: the file came into being by them, so nobody has agreed to it yet.
         loose: bytes of it that were appended beside other writers, so that nobody knows where they are.
         state: of the path where a shared one is visible; a rename moves it.
         gone: the path was removed or replaced under the writers; nothing of it is visible any more, and what
@@ -55,7 +56,7 @@ class Reservation:
     """
 
     __slots__ = (
-        *("charged", "floor", "gone", "judging", "loose", "pending"),
+        *("born", "charged", "floor", "gone", "judging", "loose", "pending"),
         *("resizing", "state", "suspect", "writers", "writing"),
     )
 
@@ -64,7 +65,7 @@ class Reservation:
         self.charged = charged
         self.floor = floor
         self.writers = self.judging = self.loose = 0
-        self.gone = self.pending = False
+        self.born = self.gone = self.pending = False
         self.resizing = self.writing = 0
         self.suspect = False
 
