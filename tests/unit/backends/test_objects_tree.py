@@ -185,6 +185,47 @@ async def test_requests_of_operations(bucket: MemoryBucket, backend: ObjectBacke
     assert await cost(backend.set_attrs("d/f", Attrs(mtime_ns=1, atime_ns=1))) == {"copy": 1}
 
 
+async def test_a_rename_within_a_directory_leaves_the_directory_alone(bucket: MemoryBucket) -> None:
+    """It needs no marker, and is there: the file is in it. What was seen to be free is relied on for a second."""
+    now = 100.0
+    backend = ObjectBackend(bucket, "")
+    backend._cache._clock = lambda: now
+    await backend.open()
+    await fill(bucket, "a/d/f", "a/d/g", "b/d/f")
+    assert (await backend.stat("a/d/f")).is_file
+    assert not await exists(backend, "a/d/new")
+    bucket.calls.clear()
+    await backend.rename("a/d/f", "a/d/new", replace=False)
+    assert bucket.calls == {"copy": 1, "delete": 1}
+    assert sorted(bucket.contents) == ["a/d/g", "a/d/new", "b/d/f"]
+    assert not await exists(backend, "a/d/f")
+
+    assert (await backend.stat("b/d/f")).is_file
+    assert not await exists(backend, "b/d/new")
+    now += 1.5
+    bucket.calls.clear()
+    await backend.rename("b/d/f", "b/d/new", replace=False)
+    assert bucket.calls == {"head": 1, "pages": 1, "copy": 1, "delete": 1}
+    await backend.rename("b/d/new", "b/new", replace=False)
+    assert bucket.contents.keys() == {"a/d/g", "a/d/new", "b/d/", "b/new"}
+    await backend.close()
+
+
+async def test_what_others_put_where_a_name_was_seen_to_be_free_is_not_replaced(
+    bucket: MemoryBucket, backend: ObjectBackend
+) -> None:
+    await fill(bucket, "home/d/f")
+    assert not await exists(backend, "d/g")
+    await fill(bucket, "home/d/g")
+    with pytest.raises(AlreadyExists):
+        await backend.rename("d/f", "d/g", replace=False)
+    assert bucket.contents == {"home/d/f": b"home/d/f", "home/d/g": b"home/d/g"}
+    with pytest.raises(AlreadyExists):
+        await backend.rename("d/f", "d/g", replace=False)
+    await backend.rename("d/f", "d/g", replace=True)
+    assert bucket.contents == {"home/d/g": b"home/d/f"}
+
+
 async def test_a_directory_in_use_is_listed_once(bucket: MemoryBucket) -> None:
     """Uploads into it then cost one request each; names of others are found all the same."""
     now = 100.0

@@ -32,7 +32,7 @@ from tidegate.backends.objects.aside import Asides
 from tidegate.backends.objects.attributes import NOTHING, Node
 from tidegate.backends.objects.bucket import Bucket, Stored
 from tidegate.backends.objects.copying import copy_object
-from tidegate.backends.objects.keys import Keys, is_record, left_tree
+from tidegate.backends.objects.keys import Keys, is_record, left_tree, parent_of
 from tidegate.backends.objects.listing import Listing
 from tidegate.backends.objects.metadata import with_times
 from tidegate.backends.objects.moving import (
@@ -48,7 +48,7 @@ from tidegate.backends.objects.reading import ObjectReader
 from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
 from tidegate.backends.objects.siblings import Siblings
 from tidegate.backends.objects.staged import StagedTrees
-from tidegate.backends.objects.tree import Tree, both
+from tidegate.backends.objects.tree import ABSENT_SECONDS, Tree, both
 from tidegate.backends.objects.uploads import Uploads, own
 from tidegate.backends.objects.writing import UploadView, check_attrs
 from tidegate.errors import (
@@ -255,13 +255,14 @@ class ObjectBackend:
             return
         if node.is_dir and target.startswith(f"{source}/"):
             raise InvalidArgument("a directory cannot move below itself")
-        goal, _ = await both(self._tree.look(target), self._tree.require_parent(target))
+        goal, _ = await both(self._look_at_goal(node, target, replace=replace), self._enter(source, target))
         if not goal.missing and not replace:
             raise AlreadyExists
         if node.stored is not None:
             if goal.is_dir:
                 raise IsADirectory
-            await self._tree.keep_parent(source)
+            if parent_of(source) != parent_of(target):  # else the file shows its directory under either name
+                await self._tree.keep_parent(source)
             await rename_file(self._tree, node.stored, there, create=not replace, steps=steps)
             self._cache.changed(here, None if node.folder else NOTHING)
             await self._partials.drop(source)
@@ -270,6 +271,24 @@ class ObjectBackend:
         if goal.stored is not None:
             raise NotADirectory
         await self._rename_tree(source, target, goal, steps)
+
+    async def _look_at_goal(self, node: Node, target: str, *, replace: bool) -> Node:
+        """What has the name that something is renamed to.
+
+        A file relies on having seen a moment ago that it is free, as an upload does: the service refuses what
+        must not be replaced. A directory is copied object by object, so it looks.
+        """
+        sure = node.is_file and (replace or self._bucket.limits.creates)
+        return await self._tree.look(target, absent_seconds=ABSENT_SECONDS if sure else 0.0)
+
+    async def _enter(self, source: str, target: str) -> None:
+        """Refuse a target whose directory is not there; that of the source is: the source is in it.
+
+        Raises:
+            NotFound.
+        """
+        if parent_of(source) != parent_of(target):
+            await self._tree.require_parent(target)
 
     async def _rename_tree(self, source: str, target: str, goal: Node, steps: Steps | None) -> None:
         here, there = self._keys.folder(source), self._keys.folder(target)
