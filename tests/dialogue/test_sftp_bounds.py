@@ -12,6 +12,7 @@ from tests.support.sftp_peer import Peer
 
 from tidegate.doors.common import turns
 from tidegate.doors.sftp.dialogue import SftpLimits
+from tidegate.doors.sftp.transfers import WAITING_BYTES
 from tidegate.doors.ssh.plain_transport import BATCH_BYTES
 
 KIB = 1024
@@ -82,6 +83,47 @@ async def test_queued_writes_to_a_slow_disk_are_bounded_and_none_is_lost():
         assert {r.rid for r in await peer.replies(64)} == set(range(64))
         assert (await peer.ask(p.close, handle)).code == 0
         assert peer.session.data("/f") == b"".join(blocks)
+
+
+@pytest.mark.inline_only
+async def test_writes_behind_one_that_waits_for_storage_in_order_are_not_copied():
+    async with Peer() as peer:
+        peer.session.in_order = True
+        handle = await peer.open("/f", "w")
+        gate = peer.session.gates["write"] = asyncio.Event()
+        blocks = [bytes([i]) * 32768 for i in range(200)]
+
+        def entered() -> int:
+            return len([e for e in peer.session.entered if e[0] == "write"])
+
+        peer.session.slow = True
+        peer.send(*(p.write(i, handle, i * 32768, block) for i, block in enumerate(blocks[:150])))
+        await peer.turns()
+        assert entered() == 32
+        assert peer.dialogue.held_bytes == WAITING_BYTES
+        assert not peer.channel.reading
+        peer.session.slow = False
+        gate.set()
+        assert {r.rid for r in await peer.replies(150)} == set(range(150))
+        assert entered() == 32  # those behind them were taken on the spot
+        assert peer.channel.reading
+        peer.send(*(p.write(150 + i, handle, (150 + i) * 32768, b) for i, b in enumerate(blocks[150:])))
+        assert len(await peer.replies(50)) == 50
+        assert (await peer.ask(p.close, handle)).code == 0
+        assert peer.session.data("/f") == b"".join(blocks)
+
+
+async def test_a_peer_that_goes_while_writes_are_left_with_the_transport_leaves_nothing():
+    async with Peer() as peer:
+        peer.session.in_order = True
+        handle = await peer.open("/f", "w")
+        peer.session.slow = True
+        peer.session.gates["write"] = asyncio.Event()
+        peer.send(*(p.write(i, handle, i * 32768, bytes(32768)) for i in range(150)))
+        await peer.turns()
+        assert not peer.channel.reading
+        await peer.drop()
+        assert peer.dialogue.held_bytes == 0
 
 
 async def test_queued_requests_of_other_kinds_are_bounded():

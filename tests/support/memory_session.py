@@ -90,6 +90,7 @@ class MemoryFile:
         self.readable, self.writable = flags.read, flags.write
         small = flags.read and not flags.write and len(node.data) <= SMALL_FILE_BYTES
         self.small = len(node.data) if small else 0
+        self.in_order = session.in_order
         self.append = flags.append
         self.ended, self.announced = "", 0
         session.open_files.append(self)
@@ -186,6 +187,7 @@ class MemorySession:
         self.transfers: set[LiveTransfer] = set()
         self.nodes: dict[VPath, Node] = {ROOT: Node(Kind.DIRECTORY, mode=0o755)}
         self.slow = False
+        self.in_order = False
         self.gates: dict[str, asyncio.Event] = {}
         self.errors: dict[str, Exception] = {}
         self.failures: list[tuple[str, str, TidegateError, str | None]] = []

@@ -141,7 +141,7 @@ class Logins:
 class MemoryFile:
     def __init__(self, session: MemorySession, path: VPath, flags: OpenFlags) -> None:
         self.session, self.path = session, path
-        self.readable, self.writable, self.small = flags.read, flags.write, 0
+        self.readable, self.writable, self.small, self.in_order = flags.read, flags.write, 0, False
         self.content = bytearray(b"" if flags.truncate else session.files.get(path, b""))
         self.outcome = ""
         self.started, self.operation_type, self.virtual_path, self.size = 0.0, "x", str(path), 0

@@ -111,12 +111,14 @@ class File(Protocol):
             needs no room for more: clients ask for 255 KiB, whatever the size.
         exchange: the command that the transfer is of; None without one.
         announced: bytes that the client said it would send; 0 if it did not say. For those who watch.
+        in_order: writes reach the storage one after the other: while one waits, those behind it wait too.
     """
 
     path: VPath
     readable: bool
     writable: bool
     small: int
+    in_order: bool
     exchange: Exchange | None
     announced: int
 

@@ -182,7 +182,8 @@ class SftpDialogue:
                     if not self._read(view, position, end):
                         break  # the peer has no room for the answer
                 elif kind == c.WRITE and self._greeted:
-                    self._write(view, position, end)
+                    if not self._write(view, position, end):
+                        break  # its storage has to take what came before it
                 else:
                     self._other(kind, view, position, end)
                 position = end

@@ -83,9 +83,14 @@ class OpenFile:
             other READs would keep the whole pipeline of a client on threads after one cache miss.
         small: see `vfs.api.File`.
         moved: a rename may have changed the name that it will have.
+        waiting: bytes of WRITEs that wait.
+        parked: so many do that further ones are left with the transport until none waits.
     """
 
-    __slots__ = ("append", "file", "moved", "operations", "readable", "small", "writable", "writing")
+    __slots__ = (
+        *("append", "file", "moved", "operations", "parked", "readable", "small", "waiting", "writable"),
+        "writing",
+    )
 
     def __init__(self, file: File, *, append: bool = False) -> None:
         self.file = file
@@ -95,6 +100,8 @@ class OpenFile:
         self.small = file.small
         self.operations: list[Operation] = []
         self.writing = 0
+        self.waiting = 0
+        self.parked = False
         self.moved = False
 
     def enter(self, start: int, end: int, *, writes: bool) -> tuple[Operation, list[Operation]]:

@@ -3,6 +3,10 @@
 
 They run concurrently, but for those of one handle that touch the same bytes (`handles`). One that needs no
 waiting is answered on the spot, without a coroutine.
+
+A WRITE that has to wait is copied and costs a task. Where the storage takes the bytes of a file in order, all
+that follow wait with it: after `WAITING_BYTES` they are left with the transport, uncopied, until those that
+wait have been taken. The client is held back by its window meanwhile.
 """
 
 from __future__ import annotations
@@ -25,6 +29,9 @@ _IO_HEADER: Final = r.IO_HEADER.unpack_from
 _IO_HEADER_BYTES: Final = r.IO_HEADER.size
 TAIL_BYTES: Final = 16 * 1024
 """Room for a READ behind what a small file held when it was opened: nearly always that is its end."""
+WAITING_BYTES: Final = 1024 * 1024
+"""Bytes of one file that wait for storage in order; more than the clients that mount a server (sshfs) have on
+their way, whose other requests are not to wait behind them."""
 
 
 class Transfers:
@@ -107,41 +114,48 @@ class Transfers:
             operation.finish()
             self._work.settle(size)
 
-    def write(self, view: memoryview, position: int, end: int) -> None:
-        """WRITE: the packet from `position` to `end`."""
+    def write(self, view: memoryview, position: int, end: int) -> bool:
+        """WRITE: the packet from `position` to `end`; False if it is left for later."""
         start = position + _IO_HEADER_BYTES
         if end < start or view[position + 12] != c.HANDLE_BYTES:
             self._odd(c.WRITE, view, position, end)
-            return
+            return True
         _, _, rid, hlen, key, offset, size = _IO_HEADER(view, position)
         stop = start + size
         if stop > end:
             self._fail(rid, ProtocolViolation(), None, ())
-            return
+            return True
         entry = self._files.get(key) if hlen == c.HANDLE_BYTES else None
         if entry is None or not entry.writable:
             text = None if entry is None else "handle is not open for writing"
             self._fail(rid, InvalidHandle(text), None, () if entry is None else (entry,))
-            return
+            return True
         if offset > MAX_OFFSET - size:
             self._fail(rid, InvalidArgument("invalid write offset"), None, (entry,))
-            return
+            return True
         if not entry.operations:
+            entry.parked = False
             try:
                 written = entry.file.write_nowait(offset, view[start:stop])
             except Exception as error:
                 self._fail(rid, error, None, (entry,))
-                return
+                return True
             if written:
                 self._transport.send(replies.status_ok(rid))
-                return
+                return True
+        elif entry.parked or (entry.waiting >= WAITING_BYTES and entry.file.in_order):
+            entry.parked = True
+            self._work.hold()
+            return False
         if entry.append:
             # Where the bytes land depends on the writes before, whatever the offset says.
             operation, earlier = entry.barrier()
         else:
             operation, earlier = entry.enter(offset, offset + size, writes=True)
         data = bytes(view[start:stop])
+        entry.waiting += size
         self._work.launch(self._write_later(rid, operation, earlier, offset, data), size)
+        return True
 
     async def _write_later(
         self, rid: int, operation: Operation, earlier: list[Operation], offset: int, data: bytes
@@ -157,6 +171,7 @@ class Transfers:
             if not self._work.gone:
                 self._fail(rid, error, None, (operation.file,))
         finally:
+            operation.file.waiting -= size
             operation.finish()
             self._work.settle(size)
 

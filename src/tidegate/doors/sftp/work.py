@@ -77,6 +77,10 @@ class Work:
         if not self.gone:
             self._transport.flush()
 
+    def hold(self) -> None:
+        """Take no input before an unfinished request has ended."""
+        self.saturated = True
+
     def plan_resume(self) -> None:
         """Take input again in a later turn of the loop."""
         if not self._resume_planned:

@@ -30,6 +30,7 @@ from tidegate.doors.ssh.lane_output import (
 )
 from tidegate.doors.ssh.packets import SMALL_PACKET, TURN_PACKETS
 from tidegate.doors.ssh.records import Records
+from tidegate.resources.pages import fresh_pages
 
 HEADROOM: Final = 16
 """Bytes before the reassembly area; a record's 10 bytes of header are decrypted over what precedes it."""
@@ -59,13 +60,16 @@ _ENDING: Final = frozenset({"close_pending", "closed"})
 """States of asyncssh's channel in which nothing is sent or taken any more."""
 
 BUFFER_SIZE: Final = 640 * 1024
-"""Bytes of a reassembly buffer; one that must be larger is not kept."""
+"""Bytes of a reassembly buffer; one that must be larger has room for the whole window as well."""
 
 _ONE, _SEVERAL, _ASIDE = range(3)
 """The place of a reservation: in one record, in several, or aside until window or key exchange allow."""
 
 _free_buffers: list[memoryview] = []
 _FREE_BUFFERS_KEPT: Final = 8
+_large_buffers: list[memoryview] = []
+_LARGE_BUFFERS_KEPT: Final = 2
+"""Buffers of uploads that storage holds up again and again; their pages would be made anew each time."""
 
 
 class FastTransport:
@@ -254,13 +258,30 @@ class FastTransport:
             held = self._end - self._begin
             need = HEADROOM + held + length
             if need <= len(view):
-                view[HEADROOM : HEADROOM + held] = bytes(view[self._begin : self._end])
+                view[HEADROOM : HEADROOM + held] = view[self._begin : self._end]  # they may overlap
             else:  # bounded by the channel's window: nothing beyond it is accepted
-                larger = memoryview(bytearray(max(need, 2 * len(view))))
+                larger = self._larger(need)
                 larger[HEADROOM : HEADROOM + held] = view[self._begin : self._end]
+                self._keep(view)
                 self._view = larger
             self._begin, self._end = HEADROOM, HEADROOM + held
         return self._end - PACKET_HEADER
+
+    def _larger(self, need: int) -> memoryview:
+        """A buffer with room for all that the peer may send while nothing is consumed: it grows once."""
+        size = max(need, self._channel._init_recv_window + BUFFER_SIZE)
+        for index, view in enumerate(_large_buffers):
+            if len(view) >= size:
+                return _large_buffers.pop(index)
+        return fresh_pages(size)
+
+    @staticmethod
+    def _keep(view: memoryview) -> None:
+        """Let others use a buffer."""
+        if len(view) == BUFFER_SIZE and len(_free_buffers) < _FREE_BUFFERS_KEPT:
+            _free_buffers.append(view)
+        elif len(view) > BUFFER_SIZE and len(_large_buffers) < _LARGE_BUFFERS_KEPT:
+            _large_buffers.append(view)
 
     def _blocked(self) -> bool:
         conversation = self._conversation
@@ -317,8 +338,8 @@ class FastTransport:
     def _release(self) -> None:
         self._begin = self._end = HEADROOM
         view, self._view = self._view, None
-        if view is not None and len(view) == BUFFER_SIZE and len(_free_buffers) < _FREE_BUFFERS_KEPT:
-            _free_buffers.append(view)
+        if view is not None:
+            self._keep(view)
 
     def _adjust_window(self) -> None:
         channel = self._channel

@@ -70,7 +70,7 @@ class File:
         size: bytes moved.
         small: see `vfs.api.File`.
         withheld: the place whose `download` was wanted and is not granted; None if all was.
-        exchange: see `vfs.api.File`; announced likewise.
+        exchange: see `vfs.api.File`; announced and in_order likewise.
         one_way: reading was wanted, and the storage cannot read what is being written.
     """
 
@@ -79,7 +79,7 @@ class File:
         "_created", "_early", "_exact", "_failure", "_first_byte", "_generation", "_handle",
         "_held", "_locks", "_paid_at", "_publisher", "_readinto", "_readslow", "_received",
         "_resolved", "_throttle_down", "_throttle_up", "_upload", "_write", "_writeslow",
-        "announced", "exchange", "one_way", "operation_type", "path", "readable", "size", "small",
+        "announced", "exchange", "in_order", "one_way", "operation_type", "path", "readable", "size", "small",
         "started", "virtual_path", "withheld", "writable",
     )  # fmt: skip
 
@@ -107,6 +107,7 @@ class File:
         self.started = time.time()
         self.size = 0
         self.announced = 0
+        self.in_order = resolved.mount.in_order
         self._context = context
         self._resolved = resolved
         self._handle = handle
