@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import itertools
 import time
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -72,6 +73,7 @@ class MemoryBucket:
     Attributes:
         calls: number of calls of each method.
         faults: what goes wrong.
+        summed: number of contents that came with their CRC-32, and without.
         service: what is stored.
     """
 
@@ -80,6 +82,7 @@ class MemoryBucket:
         self._limits = limits
         self.calls: Counter[str] = Counter()
         self.faults: list[Fault] = []
+        self.summed: Counter[bool] = Counter()
         self.opened = False
 
     @property
@@ -168,8 +171,10 @@ class MemoryBucket:
         *,
         create: bool = False,
         if_etag: str = "",
+        crc32: str = "",
     ) -> Stored:
         content = bytes(data)
+        self._compare(content, crc32)
         assert len(content) <= self.limits.put, "a put above the limit"
         async with self._acting("put"):
             found = self.service.objects.get(key)
@@ -204,8 +209,9 @@ class MemoryBucket:
             self.service.pending[upload.id] = _Upload(upload, _metadata(metadata))
             return upload
 
-    async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
+    async def part(self, upload: Upload, number: int, data: Buffer, *, crc32: str = "") -> Part:
         content = bytes(data)
+        self._compare(content, crc32)
         async with self._acting("part"):
             return self._part(upload, number, content)
 
@@ -243,6 +249,12 @@ class MemoryBucket:
         return [part for _, (part, _) in sorted(self._pending(upload).parts.items())]
 
     # -- inside ------------------------------------------------------------------------------------------
+
+    def _compare(self, data: bytes, crc32: str) -> None:
+        assert not crc32 or self.limits.takes_crc32, "a digest that nobody asked for"
+        self.summed[bool(crc32)] += 1
+        if crc32 and int(crc32, 16) != zlib.crc32(data):
+            raise StorageFailed("the service got something else")
 
     def _object(self, key: str) -> _Object:
         found = self.service.objects.get(key)

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import zlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from blake3 import blake3
@@ -15,8 +17,10 @@ from tidegate.abc import KnowsDigests, OpenOptions, Outcome, Publish
 from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.backends.objects.bucket import Limits, ObjectChanged
 from tidegate.backends.objects.budget import ByteBudget
+from tidegate.backends.objects.part_buffer import PartBuffer
 from tidegate.backends.objects.parts import part_size
 from tidegate.backends.objects.settings import MIB, ObjectSettings, ObjectShared
+from tidegate.backends.objects.sums import THREAD_BYTES
 from tidegate.errors import AlreadyExists, Conflict, StorageFailed, TooLarge, Unsupported
 from tidegate.model import Attrs
 from tidegate.testing.backend import READ, get, names, options_for, put
@@ -79,6 +83,75 @@ async def test_memory_of_an_upload_is_bounded(backend: ObjectBackend, shared: Ob
         most = max(most, shared.budget.held)
     assert most <= 3 * 4096
     await handle.close()
+
+
+async def test_the_next_part_is_begun_without_waiting_while_there_is_room_for_it(
+    bucket: MemoryBucket, backend: ObjectBackend, shared: ObjectShared
+) -> None:
+    """Nobody waits before as many parts are on their way as may be; then what comes waits for one of them."""
+    handle = await backend.open_file("f", ATOMIC)
+    await handle.write(0, DATA[:5000])  # the upload in parts has begun
+    at = 5000
+    held = Fault("part", error=None, always=True)
+    bucket.faults.append(held)
+    while handle.write_nowait(at, DATA[at : at + 1500]):
+        at += 1500
+    assert at == 11_000  # two parts on their way, the third nearly full
+    assert shared.budget.held == at
+    assert not handle.write_nowait(at, DATA[at : at + 1500])
+    assert await handle.stat() is not None
+    assert (await handle.stat()).size == at
+    await handle.close(Outcome.DROP)
+    bucket.faults.clear()
+    assert bucket.contents == {}
+
+
+async def test_bytes_on_both_sides_of_a_boundary_of_parts_arrive_in_order(
+    bucket: MemoryBucket, backend: ObjectBackend
+) -> None:
+    draw = random.Random(3)
+    handle = await backend.open_file("f", ATOMIC)
+    at = slow = 0
+    while at < len(DATA):
+        piece = DATA[at : at + draw.randrange(1, 4096)]
+        if not handle.write_nowait(at, piece):
+            await handle.write(at, piece)
+            slow += 1
+        at += len(piece)
+        if draw.random() < 0.5:
+            await asyncio.sleep(0)
+    await handle.close()
+    assert bucket.contents == {"f": DATA}
+    assert slow < bucket.calls["part"]
+
+
+async def test_content_is_summed_up_as_it_comes_where_the_service_takes_that() -> None:
+    bucket = MemoryBucket(limits=replace(SMALL, takes_crc32=True))
+    backend = ObjectBackend(bucket, "", SETTINGS)
+    await backend.open()
+    await send(backend, "large", DATA)
+    await send(backend, "small", DATA[:4000])
+    assert bucket.summed == {True: bucket.calls["part"] + 1}
+    handle = await backend.open_file("cut", ATOMIC)
+    await handle.write(0, DATA[:4000])
+    await handle.set_attrs(Attrs(size=3000))
+    await handle.write(3000, DATA[3000:9000])
+    await handle.close()
+    assert bucket.summed[False] == 1  # what was cut has to be summed up again; the parts behind it have not
+    assert bucket.contents == {"cut": DATA[:9000], "large": DATA, "small": DATA[:4000]}
+    await backend.close()
+
+
+async def test_pieces_that_would_hold_up_the_loop_are_not_summed_up_as_they_come() -> None:
+    buffer = PartBuffer(summed=True)
+    for piece in (b"abc", bytes(THREAD_BYTES)):
+        buffer.add(piece, MIB)
+        assert buffer.crc32 == f"{zlib.crc32(buffer.view()):08x}"
+    buffer.add(bytes(THREAD_BYTES + 1), 2 * MIB)
+    assert not buffer.crc32
+    assert len(buffer.take()) == 3 + 2 * THREAD_BYTES + 1
+    buffer.add(b"abc", MIB)
+    assert buffer.crc32 == f"{zlib.crc32(b'abc'):08x}"
 
 
 async def test_digests_are_kept_as_metadata(bucket: MemoryBucket, backend: ObjectBackend) -> None:

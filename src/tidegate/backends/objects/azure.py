@@ -173,6 +173,7 @@ class AzureBucket(ForwardsUploads):
         *,
         create: bool = False,
         if_etag: str = "",
+        crc32: str = "",  # noqa: ARG002
     ) -> Stored:
         """See `Bucket.put`."""
         if not create and not if_etag:

@@ -107,7 +107,7 @@ class AzureBlocks:
             await asyncio.gather(*(self._mark(upload, piece) for piece in pieces[first : first + ASKED]))
         return upload
 
-    async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
+    async def part(self, upload: Upload, number: int, data: Buffer, *, crc32: str = "") -> Part:  # noqa: ARG002
         """See `Bucket.part`."""
         md5 = await digest(data)
         block = Block(number, SENT, _TAIL.pack(_now(), md5), memoryview(data).nbytes)

@@ -273,7 +273,7 @@ class ObjectBackend:
         await self._rename_tree(source, target, goal, steps)
 
     async def _look_at_goal(self, node: Node, target: str, *, replace: bool) -> Node:
-        """What has the name that something is renamed to.
+        """Look at the name that something is renamed to.
 
         A file relies on having seen a moment ago that it is free, as an upload does: the service refuses what
         must not be replaced. A directory is copied object by object, so it looks.

@@ -74,6 +74,8 @@ class Limits:
         copies_ranges: it takes parts of objects, too, not only whole ones.
         creates: ``create=True`` is decided by the service, in one step with the write.
         sets_metadata: `Bucket.copy` of an object of any size onto itself changes its metadata alone.
+        takes_crc32: `Bucket.put` and `Bucket.part` have content checked by its CRC-32, and use one that the
+            caller has computed already.
     """
 
     put: int
@@ -87,6 +89,7 @@ class Limits:
     copies_ranges: bool = True
     creates: bool = True
     sets_metadata: bool = False
+    takes_crc32: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +222,14 @@ class Bucket(Protocol):
         *,
         create: bool = False,
         if_etag: str = "",
+        crc32: str = "",
     ) -> Stored:
         """Store an object in one request, its content checked by the service against a digest.
 
         Args:
             create: only if nothing has that key; see `Limits.creates`.
             if_etag: only in place of the object with this etag; not together with `create`.
+            crc32: of `data`, hex; empty if it is to be computed. See `Limits.takes_crc32`.
 
         Raises:
             ObjectChanged: with `if_etag`: the object is another one now, or gone.
@@ -255,8 +260,12 @@ class Bucket(Protocol):
         """Begin an upload in parts. Nothing is visible before `complete`."""
         ...
 
-    async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
-        """Store a part (again), its content checked by the service against a digest; in any order."""
+    async def part(self, upload: Upload, number: int, data: Buffer, *, crc32: str = "") -> Part:
+        """Store a part (again), its content checked by the service against a digest; in any order.
+
+        Args:
+            crc32: as in `put`.
+        """
         ...
 
     async def copy_part(self, upload: Upload, number: int, source: Stored, start: int, size: int) -> Part:

@@ -20,7 +20,7 @@ class UploadsInParts(Protocol):
         """See `Bucket.begin`."""
         ...
 
-    async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
+    async def part(self, upload: Upload, number: int, data: Buffer, *, crc32: str = "") -> Part:
         """See `Bucket.part`."""
         ...
 
@@ -59,9 +59,9 @@ class ForwardsUploads:
         """See `Bucket.begin`."""
         return await self._in_parts.begin(key, metadata)
 
-    async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
+    async def part(self, upload: Upload, number: int, data: Buffer, *, crc32: str = "") -> Part:
         """See `Bucket.part`."""
-        return await self._in_parts.part(upload, number, data)
+        return await self._in_parts.part(upload, number, data, crc32=crc32)
 
     async def copy_part(self, upload: Upload, number: int, source: Stored, start: int, size: int) -> Part:
         """See `Bucket.copy_part`."""

@@ -150,6 +150,7 @@ class GcsBucket(ForwardsUploads):
         *,
         create: bool = False,
         if_etag: str = "",
+        crc32: str = "",  # noqa: ARG002
     ) -> Stored:
         """See `Bucket.put`."""
         identifier = secrets.token_hex(16)

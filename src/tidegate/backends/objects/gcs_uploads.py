@@ -87,7 +87,7 @@ class GcsUploads:
         stored = await self._put(_state(upload), state, {_KEY: quote(key, safe="")})
         return Upload(upload.key, upload.id, stored.modified)
 
-    async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
+    async def part(self, upload: Upload, number: int, data: Buffer, *, crc32: str = "") -> Part:  # noqa: ARG002
         """See `Bucket.part`."""
         stored = await self._put(_part(upload, number), data, {})
         return await self._counted(upload, number, stored)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The content of one new object: in memory while it fits into one part, then parts sent behind the writer."""
+"""The content of one new object: in memory while it fits into one part, then parts sent behind the writer.
+
+Long, because what is being filled, what is on its way and how it ends are one state.
+"""
 
 from __future__ import annotations
 
@@ -86,8 +89,8 @@ class PartStream:
         self._settings = settings
         self._metadata = dict(metadata)
         self._watch = watch
-        self._buffer = PartBuffer()
-        self._spare: memoryview | None = None
+        self._buffer = PartBuffer(summed=bucket.limits.takes_crc32)
+        self._spares: list[memoryview] = []
         self._parts: dict[int, Part] = {}
         self._numbers = 0
         self._sent = 0
@@ -105,15 +108,33 @@ class PartStream:
     # -- adding ------------------------------------------------------------------------------------------
 
     def write_nowait(self, data: Buffer) -> bool:
-        """Add bytes, if they fit into the part that is being filled; False if nothing was done."""
+        """Add bytes, if neither memory nor another part has to be waited for; False if nothing was done."""
         size = memoryview(data).nbytes
-        if self._failure is not None or len(self._buffer) + size > self._room:
+        left = self._room - len(self._buffer)
+        if self._failure is not None or (size > left and not self._passes(size)):
             return False
         if not self._budget.take_nowait(size):
             return False
-        self._buffer.add(data, self._room)
+        if size <= left:
+            self._buffer.add(data, self._room)
+        else:
+            view = memoryview(data).cast("B")
+            self._buffer.add(view[:left], self._room)
+            self._start_part()
+            self._buffer.add(view[left:], self._room)
         self.size += size
         return True
+
+    def _passes(self, size: int) -> bool:
+        """True if a further part may be sent at once, so that so many bytes fit into it and the next."""
+        limits = self._bucket.limits
+        return (
+            self.upload is not None
+            and len(self._tasks) < self._most_parts()
+            and self._numbers < limits.parts
+            and self.size + size <= limits.object
+            and size <= self._next_size()
+        )
 
     async def write(self, data: Buffer) -> None:
         """Add bytes; waits while enough parts are on their way.
@@ -178,18 +199,27 @@ class PartStream:
 
     async def _send(self) -> None:
         """Send the part that was filled behind the writer."""
-        upload = await self._begin()
+        await self._begin()
         await self._slot()
         self._check()
-        data = self._buffer.take()
-        if (spare := self._drop_spare()) is not None:
-            self._buffer.reuse(spare)
+        self._start_part()
+
+    def _start_part(self) -> None:
+        """The same, once the upload has begun and there is room for a part on its way."""
+        assert self.upload is not None
+        crc32, data = self._buffer.crc32, self._buffer.take()
         number = self._take_number()
         self._sent += len(data)
         self._room = self._next_size()
+        if self._spares and len(self._spares[-1]) < self._room:  # parts have grown
+            self._drop_spares()
+        if self._spares:
+            self._buffer.reuse(self._take_spare())
+        else:
+            self._buffer.reserve(self._room)
         if self.size > self._settings.digest_copy:
             self.digests.forget()
-        self._start(self._store_part(upload, number, data), len(data))
+        self._start(self._store_part(self.upload, number, data, crc32), len(data))
 
     def _take_number(self) -> int:
         if self._numbers >= self._bucket.limits.parts:
@@ -201,10 +231,14 @@ class PartStream:
         limits = self._bucket.limits
         return part_size(limits.part_least, limits.part, self._settings.upload_part_size, self._sent)
 
-    async def _slot(self) -> None:
+    def _most_parts(self) -> int:
+        """Parts that may be on their way at the same time: fewer once they have grown."""
         settings = self._settings
         memory = settings.upload_concurrency * max(settings.upload_part_size, self._bucket.limits.part_least)
-        most = max(1, min(settings.upload_concurrency, memory // self._next_size()))
+        return max(1, min(settings.upload_concurrency, memory // self._next_size()))
+
+    async def _slot(self) -> None:
+        most = self._most_parts()
         while len(self._tasks) >= most:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
@@ -217,23 +251,28 @@ class PartStream:
         self._tasks.discard(task)
         self._budget.give_back(held)
         if not self._tasks or self._ended:
-            self._drop_spare()
+            self._drop_spares()
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None and self._failure is None:
             self._failure = error
 
-    async def _store_part(self, upload: Upload, number: int, data: memoryview) -> None:
+    async def _store_part(self, upload: Upload, number: int, data: memoryview, crc32: str) -> None:
         await self.digests.update(data)
-        self._parts[number] = _sized(await self._bucket.part(upload, number, data), len(data))
+        part = await self._bucket.part(upload, number, data, crc32=crc32)
+        self._parts[number] = _sized(part, len(data))
         # Fresh memory is filled with zeros first, and page by page: what was stored is filled again instead.
-        if self._spare is None and len(data) >= self._room and self._budget.take_nowait(len(data)):
-            self._spare = data
+        room = len(self._spares) + len(self._tasks) <= self._most_parts()
+        if room and len(data) >= self._room and self._budget.take_nowait(len(data)):
+            self._spares.append(data)
 
-    def _drop_spare(self) -> memoryview | None:
-        spare, self._spare = self._spare, None
-        if spare is not None:
-            self._budget.give_back(len(spare))
+    def _take_spare(self) -> memoryview:
+        spare = self._spares.pop()
+        self._budget.give_back(len(spare))
         return spare
+
+    def _drop_spares(self) -> None:
+        while self._spares:
+            self._take_spare()
 
     async def _copy_part(self, upload: Upload, number: int, source: Stored, start: int, size: int) -> None:
         self._parts[number] = _sized(await self._bucket.copy_part(upload, number, source, start, size), size)
@@ -299,7 +338,9 @@ class PartStream:
                 content = self._buffer.view()
                 await self.digests.update(content)
                 wanted = {**metadata, **self.digests.metadata()}
-                stored = await self._bucket.put(self.key, content, wanted, create=create, if_etag=if_etag)
+                stored = await self._bucket.put(
+                    self.key, content, wanted, create=create, if_etag=if_etag, crc32=self._buffer.crc32
+                )
             else:
                 await self.flush()
                 self._check()
@@ -371,7 +412,7 @@ class PartStream:
         self._ended = True
         self._budget.give_back(len(self._buffer))
         self._buffer.take()
-        self._drop_spare()
+        self._drop_spares()
 
 
 async def abort_quietly(bucket: Bucket, upload: Upload) -> bool:

@@ -27,7 +27,7 @@ from tidegate.backends.objects.keys import checked
 from tidegate.backends.objects.markers import Markers
 from tidegate.backends.objects.metadata import WRITE_ID, without_write_id
 from tidegate.backends.objects.s3_client import Answer, make_loader
-from tidegate.backends.objects.s3_options import LIMITS, S3Options
+from tidegate.backends.objects.s3_options import S3Options, limits_of
 from tidegate.backends.objects.s3_requests import (
     S3Requests,
     etag_of,
@@ -60,7 +60,7 @@ class S3Bucket(ForwardsUploads):
     @property
     def limits(self) -> Limits:
         """See `Bucket.limits`."""
-        return LIMITS
+        return limits_of(self._requests.options)
 
     def location(self, key: str) -> str:
         """``s3://bucket/key``."""
@@ -157,6 +157,7 @@ class S3Bucket(ForwardsUploads):
         *,
         create: bool = False,
         if_etag: str = "",
+        crc32: str = "",
     ) -> Stored:
         """See `Bucket.put`."""
         params: Answer = {"Key": checked(key), "Metadata": dict(metadata), **self._requests.of_new(key)}
@@ -165,7 +166,7 @@ class S3Bucket(ForwardsUploads):
             params["Metadata"][WRITE_ID] = own
             params |= {"IfMatch": f'"{if_etag}"'} if if_etag else {"IfNoneMatch": "*"}
         try:
-            answer, confirmed = await self._requests.send("put_object", data, **params)
+            answer, confirmed = await self._requests.send("put_object", data, crc32, **params)
         except Failed as failed:
             if isinstance(failed.error, NotFound) and if_etag:
                 raise ObjectChanged(detail="the object is gone") from None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from tidegate.abc import Backend, StorageHost, StorageKind
-from tidegate.backends.objects.s3_options import LIMITS, S3Options
+from tidegate.backends.objects.s3_options import S3Options, limits_of
 from tidegate.backends.objects.shared_bucket import SharedBuckets, owner_of
 from tidegate.model import StorageSpec
 from tidegate.packages import load_beside
@@ -47,7 +47,7 @@ class S3Storage:
 
         connection = replace(options, key_prefix="")
         bucket = self._buckets.get(
-            connection, lambda: self._make(connection), LIMITS, f"s3://{options.bucket}/"
+            connection, lambda: self._make(connection), limits_of(connection), f"s3://{options.bucket}/"
         )
         if self._shared is None:
             self._shared = ObjectShared.of(self._host)

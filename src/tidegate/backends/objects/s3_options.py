@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final
 
 from tidegate.backends.objects.bucket import Limits
@@ -53,6 +53,7 @@ LIMITS: Final = Limits(
     part=5 * _GIB,
     parts=10_000,
     object=5 * 1024 * _GIB,
+    takes_crc32=True,
 )
 """Bounds of the protocol (S3 user guide, "Amazon S3 multipart upload limits"); some stores take less."""
 
@@ -187,3 +188,8 @@ def customer_key(text: str) -> bytes:
     if len(raw) != 32:
         raise ValueError("sse_customer_key has to be 32 bytes, or the base64 of 32 bytes")
     return raw
+
+
+def limits_of(options: S3Options) -> Limits:
+    """Bounds of a bucket: who chooses MD5 has nothing else computed."""
+    return replace(LIMITS, takes_crc32=False) if options.checksum == "MD5" else LIMITS

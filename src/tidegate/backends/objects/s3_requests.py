@@ -116,8 +116,13 @@ class S3Requests:
         seconds = self.options.download_part_max_time or PART_SECONDS
         return await self._ask(Request("get_object", params, most=size, seconds=seconds))
 
-    async def send(self, operation: str, data: Buffer, **params: Any) -> tuple[Answer, Mapping[str, str]]:
+    async def send(
+        self, operation: str, data: Buffer, crc32: str, **params: Any
+    ) -> tuple[Answer, Mapping[str, str]]:
         """Send content; the answer, and digests that the service has confirmed.
+
+        Args:
+            crc32: of `data`; empty if it is to be computed.
 
         Raises:
             Failed: with the error.
@@ -125,7 +130,8 @@ class S3Requests:
         """
         size = memoryview(data).nbytes
         name = "crc32" if self.crc else "md5"
-        made = await sums.digest(sums.crc32 if self.crc else sums.md5, data, size)
+        made = crc32 if self.crc else ""
+        made = made or await sums.digest(sums.crc32 if self.crc else sums.md5, data, size)
         params["ChecksumCRC32" if self.crc else "ContentMD5"] = sums.base64_of(made)
         seconds = self.options.upload_part_max_time or PART_SECONDS
         answer = await self._ask(Request(operation, params, body=data, seconds=seconds))

@@ -37,11 +37,11 @@ class S3Uploads:
         answer = await self._requests.call("create_multipart_upload", **params)
         return Upload(key, stated(answer, "UploadId"), time_of(answer))
 
-    async def part(self, upload: Upload, number: int, data: Buffer) -> Part:
+    async def part(self, upload: Upload, number: int, data: Buffer, *, crc32: str = "") -> Part:
         """See `Bucket.part`."""
         params = {**_of(upload), "PartNumber": number, **self._requests.of_known}
         try:
-            answer, confirmed = await self._requests.send("upload_part", data, **params)
+            answer, confirmed = await self._requests.send("upload_part", data, crc32, **params)
         except Failed as failed:
             raise failed.error from None
         return Part(number, memoryview(data).nbytes, etag_of(answer), confirmed)
