@@ -279,7 +279,7 @@ def limits() -> str:
         "is raised to the hard one (`LimitNOFILE=` in a unit, `ulimit -Hn` in a shell); limits on open files "
         "follow from it, so that they leave room for connections, the log and the data provider. The numbers here "
         f"are those of a process with {EXAMPLE_DESCRIPTORS} descriptors and {EXAMPLE_MEMORY >> 30} GiB of memory "
-        "and the default configuration; `tidegate check` prints those of yours.\n\n"
+        "and the default configuration; `tidegate check` prints those of yours, of FTP and WebDAV if they are switched on.\n\n"
     )
     example = Limits.derive(LimitSettings(), descriptors=EXAMPLE_DESCRIPTORS, memory=EXAMPLE_MEMORY)
     page += table(
@@ -294,7 +294,7 @@ def limits() -> str:
                 ", ".join(f"`{key}`" for key in row.keys),
                 row.consequence,
             )
-            for row in limit_rows(Settings(), example)
+            for row in limit_rows(Settings(), example, every_door=True)
         ),
     )
     page += (

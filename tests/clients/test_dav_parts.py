@@ -424,3 +424,24 @@ def test_who_has_an_upload_in_parts_is_put_out_last(tmp_path: Path) -> None:
             assert server.running.wait_line("disconnected", username=second.name)["by"] == "max_clients"
             assert upload.end("/f").code == 201
             assert upload.get("/f") == b"content"
+
+
+def test_parts_of_an_account_are_bounded(tmp_path: Path) -> None:
+    """Over all its uploads; what is complete makes room, and nothing that has come is lost."""
+    limits = {"limits": {"upload_parts_per_account": 3}}
+    with dav_server(tmp_path, binding={"nextcloud": True}, other=limits) as server:
+        person, other = server.account(), server.account()
+        with Parts(server.plain, person) as one, Parts(server.plain, person, "u2") as two:
+            assert (one.begin().code, two.begin().code) == (201, 201)
+            assert (one.put("1", b"a"), one.put("2", b"b"), two.put("1", b"c")) == (201, 201, 201)
+            answer = two.dav.ask("PUT", f"{two.base}/2", b"d")
+            assert answer.code == 503
+            assert "limits.upload_parts_per_account" in answer.text
+            assert one.put("2", b"b") == 204
+            with Parts(server.plain, other) as theirs:
+                assert theirs.begin().code == 201
+                assert theirs.put("1", b"x") == 201
+            assert one.end("/f").code == 201
+            assert two.put("2", b"d") == 201
+            assert two.end("/g").code == 201
+            assert (one.get("/f"), one.get("/g")) == (b"ab", b"cd")

@@ -36,6 +36,7 @@ class Ledger:
         handles: open files and listings, by account.
         channels: SSH channels, by account.
         programs: system programs that run for clients, by account.
+        upload_parts: parts of uploads that are not complete, by account.
         key_exchanges: of each source, in a minute.
         buffers: bytes of input and output that wait.
         proxies: whose PROXY header doors read; replaced when the configuration is read again.
@@ -87,6 +88,14 @@ class Ledger:
             most=limits.programs,
             most_each=limits.programs_per_account,
         )
+        self.upload_parts = Count(
+            notices,
+            rule="limits.upload_parts",
+            rule_each="limits.upload_parts_per_account",
+            unit="parts of uploads",
+            most=limits.upload_parts,
+            most_each=limits.upload_parts_per_account,
+        )
         self.early = Room(limits.buffer_bytes // 4)
         self.buffers = Buffers(notices, limit=limits.buffer_bytes, clock=clock)
         self.key_exchanges = Budgets(
@@ -103,6 +112,10 @@ class Ledger:
     def programs_of(self, account: str) -> Share:
         """The system programs that one channel runs for an account."""
         return Share(self.programs, account)
+
+    def upload_parts_of(self, account: str) -> Share:
+        """The parts of uploads that one client of an account has sent."""
+        return Share(self.upload_parts, account)
 
     def exchanges_of_connection(self) -> Budget:
         """The key exchanges of one connection."""

@@ -23,13 +23,17 @@ MIN_BUFFER_BYTES: Final = 64 * 1024 * 1024
 MAX_BUFFER_BYTES: Final = 2 * 1024 * 1024 * 1024
 """Bounds of the memory for buffered bytes when it is derived: a quarter of the machine's between these."""
 
+UPLOAD_PARTS: Final = 200_000
+ACCOUNT_UPLOAD_PARTS: Final = 50_000
+"""Parts of uploads that are remembered until these are complete, some 250 bytes each."""
+
 UNKNOWN_MEMORY: Final = 1024 * 1024 * 1024
 """Assumed where the system does not tell its memory, bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
-    """Configured limits; 0 is "derive it", and "no limit" for key exchanges and programs.
+    """Configured limits; 0 is "derive it", and "no limit" for key exchanges, programs and parts.
 
     Attributes:
         reserved_descriptors: kept free for accepting, the data provider and the log.
@@ -40,6 +44,7 @@ class LimitSettings:
         key_exchanges_per_connection: in a minute.
         key_exchanges_per_source: in a minute.
         programs: system programs that run for clients at a time; programs_per_account those of one account.
+        upload_parts: parts of uploads that are not complete; upload_parts_per_account those of one account.
     """
 
     reserved_descriptors: int = 0
@@ -51,6 +56,8 @@ class LimitSettings:
     key_exchanges_per_source: int = 1200
     programs: int = 32
     programs_per_account: int = 8
+    upload_parts: int = UPLOAD_PARTS
+    upload_parts_per_account: int = ACCOUNT_UPLOAD_PARTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +78,8 @@ class Limits:
     key_exchanges_per_source: int
     programs: int = 32
     programs_per_account: int = 8
+    upload_parts: int = UPLOAD_PARTS
+    upload_parts_per_account: int = ACCOUNT_UPLOAD_PARTS
 
     @classmethod
     def derive(
@@ -106,6 +115,8 @@ class Limits:
             key_exchanges_per_source=settings.key_exchanges_per_source,
             programs=settings.programs,
             programs_per_account=settings.programs_per_account,
+            upload_parts=settings.upload_parts,
+            upload_parts_per_account=settings.upload_parts_per_account,
         )
 
 

@@ -36,6 +36,7 @@ class Facts:
             "limits.channels": ledger.channels.used,
             "limits.handles": ledger.handles.used,
             "limits.programs": ledger.programs.used,
+            "limits.upload_parts": ledger.upload_parts.used,
         }
         found = [
             ShownLimit(

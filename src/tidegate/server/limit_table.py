@@ -50,9 +50,18 @@ class LimitRow:
         return f"{self.resource}: {'; '.join(parts)}"
 
 
-def limit_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
-    """Every limit with the number in force."""
-    return [*_connection_rows(settings, limits), *_session_rows(limits), *_http_rows(settings)]
+def limit_rows(settings: Settings, limits: Limits, *, every_door: bool = False) -> list[LimitRow]:
+    """Every limit with the number in force; of FTP and WebDAV where they are on, or with `every_door`."""
+    rows = [*_connection_rows(settings, limits), *_session_rows(limits), *_http_rows(settings)]
+    if every_door or any(binding.port for binding in settings.ftpd.bindings):
+        from tidegate.server.limits_of_ftp import ftp_rows  # only a server with that door has it loaded
+
+        rows += ftp_rows(settings)
+    if every_door or any(binding.port for binding in settings.webdavd.bindings):
+        from tidegate.server.limits_of_webdav import webdav_rows
+
+        rows += webdav_rows(settings, limits)
+    return rows
 
 
 def _connection_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
@@ -76,15 +85,15 @@ def _connection_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
         ),
         LimitRow(
             resource="connections",
-            source=_number(common.max_per_host_connections),
+            source=number(common.max_per_host_connections),
             account="`max_sessions` of the account",
-            process=_number(common.max_total_connections),
+            process=number(common.max_total_connections),
             keys=("common.max_per_host_connections", "common.max_total_connections"),
             consequence="further ones are refused",
         ),
         LimitRow(
             resource="SSH connections that have not logged in",
-            source=f"{_number(sftpd.max_startups_per_source)} once there are {start}",
+            source=f"{number(sftpd.max_startups_per_source)} once there are {start}",
             process=f"{start} freely, up to {full}" if full != "0" else "no limit",
             keys=("sftpd.max_startups", "sftpd.max_startups_per_source"),
             consequence="the longest silent one makes room; if there is none, new ones are refused at random",
@@ -114,9 +123,9 @@ def _connection_rows(settings: Settings, limits: Limits) -> list[LimitRow]:
         ),
         LimitRow(
             resource="key exchanges",
-            connection=f"{_number(limits.key_exchanges_per_connection)} a minute, "
+            connection=f"{number(limits.key_exchanges_per_connection)} a minute, "
             f"{MAX_EARLY_EXCHANGES} before the login",
-            source=f"{_number(limits.key_exchanges_per_source)} a minute",
+            source=f"{number(limits.key_exchanges_per_source)} a minute",
             keys=("limits.key_exchanges_per_connection", "limits.key_exchanges_per_source"),
             consequence="the connection is closed, further ones of the source are refused",
         ),
@@ -149,8 +158,8 @@ def _session_rows(limits: Limits) -> list[LimitRow]:
         ),
         LimitRow(
             resource="programs of the system (git, rsync)",
-            account=_number(limits.programs_per_account),
-            process=_number(limits.programs),
+            account=number(limits.programs_per_account),
+            process=number(limits.programs),
             keys=("limits.programs_per_account", "limits.programs"),
             consequence="the command is refused",
         ),
@@ -167,8 +176,8 @@ def _http_rows(settings: Settings) -> list[LimitRow]:
     return [
         LimitRow(
             resource="HTTP connections of one binding",
-            source=_number(settings.httpd.max_connections_per_source),
-            process=_number(settings.httpd.max_connections),
+            source=number(settings.httpd.max_connections_per_source),
+            process=number(settings.httpd.max_connections),
             keys=("httpd.max_connections_per_source", "httpd.max_connections"),
             consequence="the one that has waited longest for a request makes room; if none has waited for a "
             "second, new ones are refused",
@@ -182,5 +191,6 @@ def _http_rows(settings: Settings) -> list[LimitRow]:
     ]
 
 
-def _number(value: int) -> str:
+def number(value: int) -> str:
+    """A limit as the table tells it; 0 is none."""
     return str(value) if value else "no limit"

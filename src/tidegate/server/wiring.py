@@ -145,6 +145,8 @@ def limit_settings(loaded: Loaded) -> LimitSettings:
         key_exchanges_per_source=limits.key_exchanges_per_source,
         programs=limits.programs,
         programs_per_account=limits.programs_per_account,
+        upload_parts=limits.upload_parts,
+        upload_parts_per_account=limits.upload_parts_per_account,
     )
 
 

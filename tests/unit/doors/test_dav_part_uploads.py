@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
+import time
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -17,8 +20,10 @@ from tidegate.doors.dav import part_uploads
 from tidegate.doors.dav.part_uploads import PartUpload
 from tidegate.doors.dav.request import Rejected
 from tidegate.doors.dav.wire.nextcloud import Address, parse, part_name
-from tidegate.errors import InvalidPath, PeerGone, StorageFull
+from tidegate.errors import InvalidPath, PeerGone, PeerLimit, StorageFull
 from tidegate.model import VPath
+from tidegate.resources.count import Count, Share
+from tidegate.resources.notices import Notices
 from tidegate.vfs.api import OpenFlags
 
 NEW = OpenFlags(write=True, create=True, truncate=True, atomic=True)
@@ -31,11 +36,17 @@ async def pieces(*parts: bytes, gone: bool = False) -> AsyncIterator[bytes]:
         raise PeerGone
 
 
-class Handles:
-    held = 0
+def counted(most: int = 0, each: int = 0) -> Count:
+    return Count(
+        Notices(time.monotonic), rule="limits.upload_parts", rule_each="limits.upload_parts_per_account",
+        unit="parts", most=most, most_each=each,
+    )  # fmt: skip
 
-    def set(self, count: int) -> None:
-        self.held = count
+
+def client_of(parts: Count, account: str = "ada") -> Any:
+    return SimpleNamespace(
+        uploads={}, handles=Share(counted(), account), parts=Share(parts, account), over=False
+    )
 
 
 @pytest.fixture
@@ -45,13 +56,13 @@ def session() -> MemorySession:
 
 @pytest.fixture
 async def upload(session: MemorySession) -> AsyncIterator[PartUpload]:
-    client: Any = SimpleNamespace(uploads={}, handles=Handles(), over=False)
+    client = client_of(counted())
     made = PartUpload(client, "u", await session.open(VPath("/f"), NEW), None, -1)
     yield made
     if not made.over:
         await made.end()
     assert client.uploads == {}
-    assert client.handles.held == 0
+    assert (client.handles.held, client.parts.held) == (0, 0)
 
 
 async def put(upload: PartUpload, text: str, *parts: bytes, length: int = -1, gone: bool = False) -> bool:
@@ -167,6 +178,48 @@ async def test_a_whole_part_comes_again(upload: PartUpload, again: bytes) -> Non
         await put(upload, "1", again, length=len(again))
     assert caught.value.code == 409
     assert upload.size == 3
+
+
+async def test_parts_of_an_account_are_bounded(session: MemorySession) -> None:
+    """Also by several clients of it; what is complete, or given up, makes room."""
+    count = counted(most=6, each=4)
+    one, other = client_of(count), client_of(count)
+    first = PartUpload(one, "u", await session.open(VPath("/f"), NEW), None, -1)
+    second = PartUpload(other, "u", await session.open(VPath("/g"), NEW), None, -1)
+    for name in ("1", "2", "3"):
+        assert await put(first, name, b"")
+    assert await put(second, "1", b"abc")
+    for upload in (first, second):
+        with pytest.raises(PeerLimit, match=r"limits\.upload_parts_per_account"):
+            await put(upload, "4" if upload is first else "2", b"def")
+    assert not await put(first, "3", b"")  # what is there already takes no more
+    assert (first.over, second.over, second.size) == (False, False, 3)
+    third = PartUpload(client_of(count, "bob"), "u", await session.open(VPath("/h"), NEW), None, -1)
+    assert await put(third, "1", b"x") and await put(third, "2", b"x")
+    with pytest.raises(PeerLimit, match=r"limits\.upload_parts\b"):
+        await put(third, "3", b"x")
+    await first.end()
+    assert await put(second, "2", b"def") and await put(third, "3", b"x")
+    await second.end()
+    await third.end()
+    assert (count.used, one.parts.held, other.parts.held) == (0, 0, 0)
+
+
+async def test_what_is_known_of_a_part_is_small(session: MemorySession) -> None:
+    """The limits page and the setting say 250 bytes."""
+    upload = PartUpload(client_of(counted()), "u", await session.open(VPath("/f"), NEW), None, -1)
+    await put(upload, "1", b"x")
+    tracemalloc.start()
+    try:
+        for number in range(2, 5002):
+            assert await put(upload, f"{number:016}", b"x")
+        gc.collect()
+        used = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, part_uploads.__file__)])
+        size = sum(one.size for one in used.statistics("filename"))
+    finally:
+        tracemalloc.stop()
+    assert size < 5000 * 270
+    await upload.end()
 
 
 async def test_storage_that_refuses_ends_it(upload: PartUpload, monkeypatch: pytest.MonkeyPatch) -> None:

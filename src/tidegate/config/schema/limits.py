@@ -73,3 +73,13 @@ class LimitKeys(Section):
     programs_per_account: int = key(
         8, "Programs of the system (git, rsync) that run for one account; 0 no limit.", ge=0, le=10_000
     )
+    upload_parts: int = key(
+        200_000,
+        "Parts of uploads in parts (WebDAV at Nextcloud's addresses) that are not complete, of all clients "
+        "together; 0 no limit. Each takes some 250 bytes of memory.",
+        ge=0,
+        le=100_000_000,
+    )
+    upload_parts_per_account: int = key(
+        50_000, "Such parts of one account; 0 no limit.", ge=0, le=100_000_000
+    )

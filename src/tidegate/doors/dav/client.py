@@ -65,7 +65,8 @@ class Client:
         principal: who.
         session: its files.
         live: its entry among the account's sessions.
-        handles: its open files, against the limits of the account and the process.
+        handles: its open files, against the limits of the account and the process; parts, those of its
+            uploads in parts, likewise.
         activity: when it last sent something.
         requests: that are under way, by the task that answers them.
         uploads: in parts, that are not complete, by their ids.
@@ -81,6 +82,7 @@ class Client:
     session: Session
     live: LiveConnection
     handles: Share
+    parts: Share
     activity: Activity
     requests: dict[asyncio.Task[Any], http_scope.Exchange] = field(default_factory=dict)
     uploads: dict[str, PartUpload] = field(default_factory=dict)

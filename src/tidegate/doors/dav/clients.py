@@ -200,7 +200,8 @@ class Clients:
             raise
         live.transfers = session.transfers
         handles = services.ledger.handles_of(principal.username)
-        client = Client(key, peer, record, principal, session, live, handles, activity)
+        parts = services.ledger.upload_parts_of(principal.username)
+        client = Client(key, peer, record, principal, session, live, handles, parts, activity)
         made.append(client)
         client.idle = IdleWatch(
             self.options.idle_seconds or IDLE_SECONDS,
@@ -303,6 +304,7 @@ class Clients:
             await client.session.close()
         finally:
             client.handles.set(0)
+            client.parts.set(0)
             self._services.registry.remove(client.live)
             client.record.closed(by=by, client_version=client.peer.client_version)
 

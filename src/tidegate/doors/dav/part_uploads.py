@@ -20,6 +20,7 @@ from tidegate.doors.dav.client import Client
 from tidegate.doors.dav.request import Rejected
 from tidegate.doors.dav.wire.nextcloud import MAX_PARTS, PartName
 from tidegate.doors.dav.writing import GATHER, write
+from tidegate.errors import PeerLimit
 from tidegate.model import VPath
 from tidegate.vfs.api import File
 
@@ -33,20 +34,14 @@ TURN_SECONDS: Final = 20.0
 
 @dataclass(slots=True)
 class Part:
-    """One part.
+    """One part. Up to `MAX_PARTS` of them are kept for an upload, so it holds no more than it must.
 
     Attributes:
-        text: its name, as sent.
-        name: what that says.
-        start: offset of its first byte.
         size: bytes that have come.
         crc: of those (CRC-32).
         whole: all of it has come.
     """
 
-    text: str
-    name: PartName
-    start: int
     size: int = 0
     crc: int = 0
     whole: bool = False
@@ -64,7 +59,7 @@ class PartUpload:
 
     Attributes:
         size: bytes that have come.
-        parts: in order; the last one may not be whole.
+        parts: by their names as sent, in order; the last one may not be whole.
         over: it is published or given up.
     """
 
@@ -74,8 +69,10 @@ class PartUpload:
         self.target = target
         self.total = total
         self.size = 0
-        self.parts: list[Part] = []
+        self.parts: dict[str, Part] = {}
         self.over = False
+        self._last: PartName | None = None
+        self._part: Part | None = None
         self._appending = False
         self._waiting: list[asyncio.Future[None]] = []
         self._client = client
@@ -116,6 +113,7 @@ class PartUpload:
         client.uploads.pop(self.name, None)
         if not client.over:
             client.handles.set(max(0, client.handles.held - 1))
+            client.parts.set(max(0, client.parts.held - len(self.parts)))
 
     async def end(self) -> None:
         """Give it up; nothing of it is left."""
@@ -145,7 +143,7 @@ class PartUpload:
     @property
     def whole(self) -> bool:
         """True if no part has broken off."""
-        return not self.parts or self.parts[-1].whole
+        return self._part is None or self._part.whole
 
     async def put(self, text: str, name: PartName, length: int, pieces: AsyncIterator[bytes]) -> bool:
         """Append a part, or compare it with what is there; returns True if it is new.
@@ -157,6 +155,7 @@ class PartUpload:
 
         Raises:
             Rejected: it is not its turn, or it is another one than the one that is there.
+            PeerLimit: the account, or all together, have too many parts of uploads that are not complete.
             TidegateError: storage or a limit refuses it; the upload is given up.
             PeerGone: the client has gone; the part can be sent again.
         """
@@ -171,11 +170,8 @@ class PartUpload:
                     await _compared(part, length, pieces)
                     return False
                 if part is None:
-                    if len(self.parts) >= MAX_PARTS:
-                        raise Rejected(400, f"an upload has {MAX_PARTS} parts at most")
-                    part = Part(text, name, self.size)
-                    self.parts.append(part)
-                await self._append(part, pieces)
+                    part = self._begun(text, name)
+                await self._append(part, name.size, pieces)
                 return True
             finally:
                 self._appending = False
@@ -184,6 +180,18 @@ class PartUpload:
             self._busy -= 1
             if not self.over:
                 self.touch()
+
+    def _begun(self, text: str, name: PartName) -> Part:
+        """A new part, which counts from here on."""
+        if len(self.parts) >= MAX_PARTS:
+            raise Rejected(400, f"an upload has {MAX_PARTS} parts at most")
+        counted = self._client.parts
+        if rule := counted.full():
+            raise PeerLimit(f"too many parts of uploads that are not complete ({rule})")
+        counted.set(counted.held + 1)
+        self._last, self._part = name, Part()
+        self.parts[text] = self._part
+        return self._part
 
     def _wake(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -203,9 +211,8 @@ class PartUpload:
             if self.over:
                 raise Rejected(404, "no such upload")
             if not self._appending:
-                for part in reversed(self.parts):
-                    if part.text == text:
-                        return part
+                if (part := self.parts.get(text)) is not None:
+                    return part
                 if self.whole and self._is_next(name):
                     return None
                 if self._is_past(name):
@@ -224,19 +231,19 @@ class PartUpload:
     def _is_next(self, name: PartName) -> bool:
         if name.number < 0:
             return name.start == self.size
-        if not self.parts:
+        if self._last is None:
             return name.number <= 1  # Nextcloud counts from 1, ownCloud from 0
-        return name.number == self.parts[-1].name.number + 1
+        return name.number == self._last.number + 1
 
     def _is_past(self, name: PartName) -> bool:
-        if not self.parts:
+        last = self._last
+        if last is None:
             return False
-        last = self.parts[-1].name
         if (name.number < 0) is not (last.number < 0):
             return True
         return name.number < last.number if name.number >= 0 else name.start < self.size
 
-    async def _append(self, part: Part, pieces: AsyncIterator[bytes]) -> None:
+    async def _append(self, part: Part, announced: int, pieces: AsyncIterator[bytes]) -> None:
         known, crc = part.size, 0  # bytes that have come before, and are compared
         waiting: list[bytes] = []
         gathered = 0
@@ -252,18 +259,18 @@ class PartUpload:
             waiting.append(piece)
             gathered += len(piece)
             if gathered >= GATHER:
-                await self._write(part, b"".join(waiting))
+                await self._write(part, announced, b"".join(waiting))
                 waiting, gathered = [], 0
                 await asyncio.sleep(0)
         if waiting:
-            await self._write(part, b"".join(waiting))
-        if known or 0 <= part.name.size != part.size:
+            await self._write(part, announced, b"".join(waiting))
+        if known or 0 <= announced != part.size:
             raise Rejected(400, "the part is not as long as its name says, or as it was before")
         part.whole = True
 
-    async def _write(self, part: Part, data: bytes) -> None:
+    async def _write(self, part: Part, announced: int, data: bytes) -> None:
         size = len(data)
-        if part.name.size >= 0 and part.size + size > part.name.size:
+        if announced >= 0 and part.size + size > announced:
             raise Rejected(400, "the part is longer than its name says")
         if 0 <= self.total < self.size + size:
             raise Rejected(400, f"more than the {self.total} bytes of OC-Total-Length")
