@@ -139,6 +139,9 @@ class _BareTask(asyncio.Task[T]):
         return f"<Task {state} name={self.get_name()!r} coro={self._origin!r}>"
 
 
+_current: Final[dict[Any, asyncio.Task[Any]]] = getattr(_tasks, "_current_tasks", {})
+"""The task of each loop that runs now; `asyncio.current_task` is a function of Python around it."""
+
 _early: Final[dict[_BareTask[Any], list[tuple[Callable[[Any], object], Context | None]]]] = {}
 """Callbacks that were added in the first step, until it ends."""
 
@@ -149,7 +152,7 @@ def _start_311(
     context = copy_context()
     task: _BareTask[T] = _BareTask.__new__(_BareTask)
     task._origin = coro  # noqa: SLF001
-    outer = asyncio.current_task(loop)
+    outer = _current.get(loop)
     if outer is not None:
         _tasks._leave_task(loop, outer)  # noqa: SLF001
     _tasks._enter_task(loop, task)  # noqa: SLF001

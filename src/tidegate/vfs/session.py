@@ -435,6 +435,9 @@ class Session:
             await self.stat(path, follow=follow)
             return
         resized = attrs.size is not None
+        if not resized and not context.own and not context.locks.active:
+            await self._set_at_once(path, attrs, intents, follow=follow)
+            return
         resolved = await reach(context, path, *intents, follow=follow, charged=resized or bool(context.own))
         await require_unlocked(context, intents[0], path, resolved, follow=follow)
         mine = own.mine(context, resolved)
@@ -467,7 +470,35 @@ class Session:
             if context.inspects_uploads:
                 require_decided(context, resolved)
             await backend.set_attrs(key, rest, follow=follow)
-        host = resolved.location
+        await self._told_attrs(path, resolved, rest, started)
+
+    async def _set_at_once(
+        self, path: VPath, attrs: Attrs, intents: Sequence[Intent], *, follow: bool
+    ) -> None:
+        """Set what neither locks nor unpublished uploads concern: storage is asked once, as by `acting`."""
+        context = self._context
+        for intent in intents:
+            context.require(intent, path)
+
+        def check(place: VPath) -> None:
+            for intent in intents:
+                context.require(intent, place)
+
+        async def act(backend: Backend, key: Key) -> Attrs:
+            wanted = supported(attrs, backend.capabilities, context.options.setstat_mode)
+            if wanted == Attrs():
+                await backend.stat(key, follow=follow)
+            else:
+                await backend.set_attrs(key, wanted, follow=follow)
+            return wanted
+
+        started = monotonic()
+        resolved, done = await acting(context, path, check, act, follow=follow)
+        await self._told_attrs(path, resolved, done, started)
+
+    async def _told_attrs(self, path: VPath, resolved: ResolvedPath, rest: Attrs, started: float) -> None:
+        """Record attributes that were set; `started` is of `time.monotonic`."""
+        context, host = self._context, resolved.location
         if rest.mtime_ns is not None or rest.atime_ns is not None:
             when = Attrs(atime_ns=rest.atime_ns, mtime_ns=rest.mtime_ns)
             await context.operated(Action.CHTIMES, path, host, started, attrs=when)

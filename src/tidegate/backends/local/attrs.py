@@ -57,9 +57,10 @@ def check_attrs(attrs: Attrs) -> None:
     if attrs.mode is not None and not 0 <= attrs.mode <= 0o7777:
         raise InvalidArgument("invalid argument: mode")
     # (uid_t)-1 would mean "leave as it is".
-    if any(value is not None and not 0 <= value <= _MAX_ID for value in (attrs.uid, attrs.gid)):
-        raise InvalidArgument("invalid argument: owner")
-    if any(value is not None and abs(value) > _MAX_TIME_NS for value in (attrs.atime_ns, attrs.mtime_ns)):
+    for value in (attrs.uid, attrs.gid):
+        if value is not None and not 0 <= value <= _MAX_ID:
+            raise InvalidArgument("invalid argument: owner")
+    if abs(attrs.atime_ns or 0) > _MAX_TIME_NS or abs(attrs.mtime_ns or 0) > _MAX_TIME_NS:
         raise InvalidArgument("invalid argument: time")
 
 

@@ -51,6 +51,7 @@ class Control(asyncio.Protocol):
         arrived: called when a command waits, or none will come any more; the door sets it.
         on_reply: called with each reply before it is sent; None is nobody.
         newcomers: the account of work for the client until it has logged in; None from then on.
+        turns: of the loop.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Control(asyncio.Protocol):
         "newcomers",
         "on_reply",
         "tls",
+        "turns",
     )
 
     def __init__(self, activity: Activity, seconds: float) -> None:
@@ -80,6 +82,7 @@ class Control(asyncio.Protocol):
         self.arrived: Callable[[], None] | None = None
         self.on_reply: Callable[[bytes], None] | None = None
         self._activity, self._seconds = activity, seconds
+        self.turns = turns_of()
         self._cut: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._reader = CommandReader()
@@ -163,7 +166,7 @@ class Control(asyncio.Protocol):
             self._resume()
 
     def _look(self, data: bytes) -> None:
-        turns = turns_of()
+        turns = self.turns
         turns.begin()
         try:
             if self.tls is None:
@@ -175,6 +178,8 @@ class Control(asyncio.Protocol):
             self._fail(error)
         finally:
             turns.end()
+        if self._commands:
+            self._wake()
 
     # -- input -------------------------------------------------------------------------------------------
 
@@ -183,7 +188,10 @@ class Control(asyncio.Protocol):
         if self._held:
             self._held += data
             return
-        turns, at = turns_of(), 0
+        turns, at = self.turns, 0
+        if len(data) <= SLICE and not self._commands and turns.may_work:
+            self._commands = self._reader.feed(data)
+            return
         end = turns.until(monotonic()) if turns.may_work else 0.0
         while at < len(data) and len(self._commands) < MAX_WAITING:
             if monotonic() >= end:
@@ -194,8 +202,6 @@ class Control(asyncio.Protocol):
         self._held = data[at:]
         if self._held:
             self._pause()
-        if self._commands:
-            self._wake()
 
     def _advance(self, tls: TlsStream) -> None:
         if not tls.established:
@@ -259,7 +265,7 @@ class Control(asyncio.Protocol):
                     self._advance(self.tls)
                 except TlsFailed as error:
                     self._fail(error)
-            if self._ended:
+            if self._commands or self._ended:
                 self._wake()
         if self._paused and not self._held and not self._late:
             self._paused = False
@@ -287,7 +293,8 @@ class Control(asyncio.Protocol):
     def take(self) -> Command | TooLong:
         """The next command; one has to be `waiting`."""
         command = self._commands.pop(0)
-        self._resume()
+        if self._held or self._paused:
+            self._resume()
         return command
 
     def _wake(self) -> None:
@@ -305,6 +312,16 @@ class Control(asyncio.Protocol):
     async def send(self, reply: bytes) -> None:
         """Send a reply; waits while the client does not read."""
         self.send_nowait(reply)
+        if self._writable is not None:
+            await self.drained()
+
+    @property
+    def unread(self) -> bool:
+        """True while the client does not read."""
+        return self._writable is not None
+
+    async def drained(self) -> None:
+        """Wait while the client does not read."""
         if self._writable is not None:
             await self._writable.wait()
 

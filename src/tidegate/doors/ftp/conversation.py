@@ -190,6 +190,7 @@ class Conversation:
         hellos: when the client begins TLS on data connections.
         limit: on the time of the login; None after it.
         mistakes: commands in a row that nobody understands.
+        working: commands are being carried out.
     """
 
     door: DoorServices
@@ -228,13 +229,17 @@ class Conversation:
     aborting: bool = False
     limit: Deadline | None = None
     mistakes: int = 0
+    working: bool = False
     _publishing: bool = False
 
     # -- replies -----------------------------------------------------------------------------------------
 
     async def reply(self, code: int, text: str) -> None:
         """Send a reply of one line."""
-        await self.control.send(replies.reply(code, text))
+        control = self.control
+        control.send_nowait(replies.reply(code, text))
+        if control.unread:
+            await control.drained()
 
     async def failed(
         self, intent: str, path: VPath | str, error: TidegateError, target: VPath | str | None = None

@@ -60,6 +60,9 @@ def _counted(sock: socket.socket) -> bytes:
 class DataConnection:
     """The bytes of one data connection. Life: constructed, `secure` (for TLS), used, `finish` or `abort`.
 
+    What is there already, or fits into the socket, is moved by one call of the system; what waiting needs (a
+    timer, the count of the kernel) is made by the first wait, and a small file mostly has none.
+
     Args:
         sock: connected, non-blocking; owned from here on.
         seconds: in which something has to move.
@@ -68,20 +71,23 @@ class DataConnection:
     Attributes:
         tls: its TLS; None in the clear.
         moved: bytes of content.
+        ended: the client has sent everything.
     """
 
     def __init__(self, sock: socket.socket, seconds: float, touched: Callable[[], None]) -> None:
         self.tls: TlsStream | None = None
         self.moved = 0
+        self.ended = False
+        self._gathers = False
         self._sock = sock
         self._seconds = seconds
         self._touched = touched
         self._loop = asyncio.get_running_loop()
         self._raw: memoryview | None = None
         self._alive = self._stalled = self._waiting = False
-        self._counted = _counted(sock)
+        self._counted = b""
         self._until = monotonic() + SLICE_SECONDS
-        self._timer = self._loop.call_later(seconds, self._look)
+        self._timer: asyncio.TimerHandle | None = None
 
     async def secure(
         self, context: ssl.SSLContext, *, tickets: Callable[[], bool], require_reuse: bool
@@ -144,9 +150,7 @@ class DataConnection:
 
         Nobody waits for what lies in the system meanwhile.
         """
-        if self.tls is None:
-            with contextlib.suppress(OSError):
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, GATHER)
+        self._gathers = self.tls is None
 
     async def receive(self, buffer: memoryview) -> int:
         """Content into `buffer`; 0 at the end, which the client has said itself if this is TLS.
@@ -158,6 +162,7 @@ class DataConnection:
         if tls is None:
             got = await self._receive(buffer)
             self.moved += got
+            self.ended = not got
             return got
         if self._raw is None:
             self._raw = memoryview(bytearray(BUFFER))
@@ -166,6 +171,7 @@ class DataConnection:
                 got = tls.read_into(buffer)
                 if got or tls.ended:
                     self.moved += got
+                    self.ended = not got
                     return got
                 arrived = await self._receive(self._raw)
                 if not arrived:
@@ -242,8 +248,14 @@ class DataConnection:
         self._waiting = True
         try:
             while view:
-                await self._share()
-                await self._loop.sock_sendall(self._sock, view[:BUFFER])
+                if monotonic() >= self._until:
+                    await self._share()
+                piece, sent = view[:BUFFER], 0
+                with contextlib.suppress(BlockingIOError):
+                    sent = self._sock.send(piece)
+                if sent < len(piece):
+                    self._watch()
+                    await self._loop.sock_sendall(self._sock, piece[sent:])
                 self._lives()
                 view = view[BUFFER:]
         except OSError:
@@ -252,19 +264,20 @@ class DataConnection:
             self._waiting = False
 
     async def _share(self) -> None:
-        """Leave a turn to others after each slice: who is always ahead never has us wait."""
-        if monotonic() >= self._until:
-            await asyncio.sleep(0)
-            self._until = monotonic() + SLICE_SECONDS
+        """Leave a turn to others, as after each slice: who is always ahead never has us wait."""
+        await asyncio.sleep(0)
+        self._until = monotonic() + SLICE_SECONDS
 
     async def _receive(self, buffer: memoryview) -> int:
         self._waiting = True
         try:
-            await self._share()
+            if monotonic() >= self._until:
+                await self._share()
             # What is there already needs no trip through the loop, which costs as much as a small file.
             got = self._sock.recv_into(buffer)
         except BlockingIOError:
             try:
+                self._watch()
                 got = await self._loop.sock_recv_into(self._sock, buffer)
             except OSError:
                 raise self._broken("the data connection broke") from None
@@ -286,6 +299,16 @@ class DataConnection:
             text = f"the data connection did not move for {self._seconds:g} s"
         return DataFailed(426, text)
 
+    def _watch(self) -> None:
+        """The first wait begins: see to it that something moves, and that no packet wakes us for nothing."""
+        if self._timer is not None:
+            return
+        self._counted = _counted(self._sock)
+        self._timer = self._loop.call_later(self._seconds, self._look)
+        if self._gathers:
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, GATHER)
+
     def _look(self) -> None:
         """Called every so often: what has not moved since is cut off.
 
@@ -306,5 +329,6 @@ class DataConnection:
             self._sock.shutdown(socket.SHUT_RDWR)  # whoever waits for the socket goes on, and fails
 
     def _close(self) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._sock.close()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tidegate.doors.ftp import status, transfers
@@ -160,7 +160,7 @@ async def retr(c: Conversation, argument: str) -> None:
             except BaseException:
                 data.abort()
                 raise
-            await _closed(c, file)
+            await _closed(c, file, "Sent.")
         except TidegateError as error:
             await file.abort()
             await c.failed_later(exchange, "download", path, error)
@@ -169,7 +169,7 @@ async def retr(c: Conversation, argument: str) -> None:
             c.broke(exchange, error)
             await file.abort()
             raise
-        await c.reply(226, "Sent.")
+        await c.control.drained()
 
     begin(c, work(), "download", way)
 
@@ -240,7 +240,7 @@ async def _store(
             if data is None:
                 data = await open_data(c, way, sends=False)
             await transfers.upload(file, data, start, binary=c.binary)
-            await _closed(c, file)
+            await _closed(c, file, "Stored.")
         except TidegateError as error:
             await _abandoned(data, file)
             await c.failed_later(exchange, "upload", path, error)
@@ -252,7 +252,7 @@ async def _store(
                 c.files.answers(exchange)
                 c.files.failed("upload", path, PeerGone(str(error)))
             raise
-        await c.reply(226, "Stored.")
+        await c.control.drained()
 
     begin(c, work(), "upload", way)
 
@@ -289,14 +289,23 @@ async def _abandoned(data: DataConnection | None, file: File | None) -> None:
         await file.abort()
 
 
-async def _closed(c: Conversation, file: File) -> None:
-    """Publish an upload, or settle a download; from here on the client's end does not stop that."""
+async def _closed(c: Conversation, file: File, text: str) -> None:
+    """Publish an upload, or settle a download, and say so; from here on the client's end does not stop that.
+
+    Who was told may still not read; `Control.drained` waits for that.
+    """
+    later: list[Callable[[], object]] = []
     c.committing = True
     try:
-        if not file.close_nowait():
+        if not file.close_nowait(later):
             await file.close()
     finally:
         c.committing = False
+    try:
+        c.control.send_nowait(replies.reply(226, text))
+    finally:
+        for settle in later:  # the client need not wait for that
+            settle()
 
 
 async def abor(c: Conversation, argument: str) -> None:  # noqa: ARG001

@@ -13,7 +13,7 @@ from typing import Any, Final
 from tidegate.doors.common.admission import denial
 from tidegate.doors.common.tls_stream import TlsFailed
 from tidegate.doors.common.trace import UNKNOWN, trace, tracing
-from tidegate.doors.common.turns import SLICE_SECONDS, turns_of
+from tidegate.doors.common.turns import SLICE_SECONDS
 from tidegate.doors.ftp import combining, status
 from tidegate.doors.ftp import data_commands as d
 from tidegate.doors.ftp import digest_commands as g
@@ -134,6 +134,8 @@ COMMANDS: Final[dict[str, Row]] = {
 """Every command there is; HELP lists them."""
 
 _DIGESTS: Final = frozenset(("HASH", "MD5", "XCRC", "XMD5", "XSHA", "XSHA1", "XSHA256", "XSHA512"))
+_OPTIONAL: Final = _DIGESTS | {"COMB", "CCC"}
+"""Commands that are not there with every configuration."""
 _SECRET: Final = frozenset(("USER", "PASS", "ACCT", "SITE"))
 """Commands whose arguments are in no trace: passwords, also mistyped ones."""
 _KEEP_SOURCE: Final = frozenset(("RNTO", "NOOP"))
@@ -202,35 +204,30 @@ class FtpDialogue:
     async def obey(self) -> bool:
         """Carry out the commands that wait. True if the client is idle then.
 
-        Otherwise the connection ends, and nothing of it is left, but its record.
+        Otherwise the connection ends, and nothing of it is left, but its record. Commands are carried out in
+        slices: a client that sends many of them shares turns with the others.
         """
-        c = self._c
-        idle = False
+        c, idle = self._c, False
+        control, turns = c.control, c.control.turns
         try:
-            await self._commands()
-            idle = not (c.quitting or c.control.over)
+            if not turns.may_work:
+                await turns.another()
+            began, took = monotonic(), 0.0
+            while control.waiting and not c.quitting:
+                await self._one(control.take())
+                took = monotonic() - began
+                if took >= SLICE_SECONDS:
+                    turns.charge(SLICE_SECONDS)  # more if it waited meanwhile, which is no work
+                    await turns.another()
+                    began, took = monotonic(), 0.0
+            turns.charge(min(took, SLICE_SECONDS))
+            idle = not (c.quitting or control.over)
         except TlsFailed as error:
             self._tls_failed(error)
         finally:
             if not idle:
                 await self._close()
         return idle
-
-    async def _commands(self) -> None:
-        """Carry out what waits, in slices: a client that sends many commands shares turns with the others."""
-        c = self._c
-        turns = turns_of()
-        if not turns.may_work:
-            await turns.another()
-        began = monotonic()
-        while c.control.waiting and not c.quitting:
-            await self._one(c.control.take())
-            took = monotonic() - began
-            if took >= SLICE_SECONDS:
-                turns.charge(SLICE_SECONDS)  # more if it waited meanwhile, which is no work
-                await turns.another()
-                began = monotonic()
-        turns.charge(min(monotonic() - began, SLICE_SECONDS))
 
     def _tls_failed(self, error: TlsFailed) -> None:
         c = self._c
@@ -268,16 +265,16 @@ class FtpDialogue:
 
     async def _one(self, command: Command | TooLong) -> None:
         c = self._c
-        if tracing() and not isinstance(command, TooLong):
-            self._trace(command)
         if isinstance(command, TooLong):
             await self._mistake(500, f"Lines have {MAX_LINE} bytes at most.")
             return
+        if tracing():
+            self._trace(command)
         row = COMMANDS.get(command.word)
         if command.word == "HELP":
             await self._help()
             return
-        if row is None or not self._offered(command.word):
+        if row is None or (command.word in _OPTIONAL and not self._offered(command.word)):
             await self._mistake(500, "There is no such command.")
             return
         c.mistakes = 0

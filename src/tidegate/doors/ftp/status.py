@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 from tidegate import errors as e
@@ -72,7 +74,13 @@ def exchange(word: str, argument: str) -> Exchange:
     """A command, for the events of what it does: ``STOR``, ``SITE CHMOD``."""
     command = f"SITE {argument.split(maxsplit=1)[0].upper()[:16]}" if word == "SITE" and argument else word
     well = 226 if word in _TRANSFERS else _WELL.get(command, 200 if command in _SITE_200 else 250)
-    return Exchange(command, lambda error: well if error is None else code_of(error))
+    return Exchange(command, _codes(well))
+
+
+@cache
+def _codes(well: int) -> Callable[[e.TidegateError | None], int]:
+    """The codes of a command whose reply is `well` if all goes well; there are few such."""
+    return lambda error: well if error is None else code_of(error)
 
 
 def text_of(error: e.TidegateError) -> str:

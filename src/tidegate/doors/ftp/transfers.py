@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Final
 
 from tidegate.doors.ftp.data import BUFFER, DataConnection
@@ -47,29 +45,23 @@ async def upload(file: File, data: DataConnection, offset: int, *, binary: bool)
     """
     text = None if binary else FromWire()
     data.gather()
-    with _buffer() as buffer:
-        while got := await _filled(data, buffer):
-            piece: bytes | memoryview = buffer[:got]
-            if text is not None:
-                piece = text.convert(bytes(piece))
-            offset = await _write(file, offset, piece)
+    # It holds bytes of earlier uploads; only what was received may be passed on.
+    buffer = _spare.pop() if _spare else memoryview(bytearray(BUFFER))
+    while not data.ended and (got := await _filled(data, buffer)):
+        piece: bytes | memoryview = buffer[:got]
         if text is not None:
-            await _write(file, offset, text.end())
+            piece = text.convert(bytes(piece))
+        offset = await _write(file, offset, piece)
+    if text is not None:
+        await _write(file, offset, text.end())
+    if len(_spare) < MAX_SPARE:  # after a failure storage may still be reading from it
+        _spare.append(buffer)
     await data.end_upload()
 
 
 MAX_SPARE: Final = 8
 """Buffers that are kept for the next upload: a fresh one costs as much as a small file."""
 _spare: Final[list[memoryview]] = []
-
-
-@contextlib.contextmanager
-def _buffer() -> Iterator[memoryview]:
-    """A buffer for one upload. It holds bytes of earlier ones; only what was received may be passed on."""
-    found = _spare.pop() if _spare else memoryview(bytearray(BUFFER))
-    yield found
-    if len(_spare) < MAX_SPARE:  # after a failure storage may still be reading from it
-        _spare.append(found)
 
 
 async def _filled(data: DataConnection, buffer: memoryview) -> int:

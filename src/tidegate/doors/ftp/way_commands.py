@@ -76,15 +76,19 @@ def _reached(c: Conversation) -> str:
 
 def _listen(c: Conversation) -> Passive:
     c.next.forget_way()
-    if not c.door.ledger.descriptors.room():
-        raise Rejected(425, "The server has no room for a data connection now.")
+    descriptors = c.door.ledger.descriptors
     peer = c.peer.remote_ip if c.binding.passive_same_peer else ""
     try:
         ends = c.visit.ends
         proxies = c.door.ledger.proxies if ends is not None and ends.proxy else NO_PROXIES
         way = Passive.listen(c.own_address, c.options.passive_ports, peer, proxies)
     except DataFailed as error:
+        if isinstance(error.__cause__, OSError):
+            descriptors.short(error.__cause__)
         raise Rejected(error.code, str(error)) from error
+    if not descriptors.admits(way.fileno):
+        way.close()
+        raise Rejected(425, "The server has no room for a data connection now.")
     if c.protects and c.tls_context is not None:
         way.welcome(
             lambda sock: DataConnection(sock, c.options.stall_seconds, c.activity.touch),

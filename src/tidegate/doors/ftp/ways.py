@@ -169,6 +169,11 @@ class Passive(Way):
         port: int = self._sock.getsockname()[1]
         return port
 
+    @property
+    def fileno(self) -> int:
+        """The descriptor that listens."""
+        return self._sock.fileno()
+
     def welcome(
         self, made: Callable[[socket.socket], DataConnection], context: ssl.SSLContext, *, require_reuse: bool
     ) -> None:
@@ -263,10 +268,14 @@ async def connected(way: Way, seconds: float, descriptors: Descriptors) -> socke
     Raises:
         DataFailed: it did not come about in time.
     """
+    if way.there:
+        sock = await way.connect()
+        if not descriptors.admits(sock.fileno()):
+            sock.close()
+            raise DataFailed(425, "the server has no room for a data connection now")
+        return sock
     if not descriptors.room():
         raise DataFailed(425, "the server has no room for a data connection now")
-    if way.there:
-        return await way.connect()
     try:
         async with asyncio.timeout(seconds):
             return await way.connect()

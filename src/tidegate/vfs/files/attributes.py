@@ -28,7 +28,7 @@ def supported(attrs: Attrs, capabilities: Capability, setstat_mode: int, *, leni
     """
     if setstat_mode == 1:
         attrs = replace(attrs, mode=None, uid=None, gid=None, atime_ns=None, mtime_ns=None)
-    if attrs.mode is not None:
+    if attrs.mode is not None and attrs.mode & SET_ID_BITS:
         attrs = replace(attrs, mode=attrs.mode & ~SET_ID_BITS)
     skip = lenient or setstat_mode == 2
     if attrs.mode is not None and Capability.MODES not in capabilities:

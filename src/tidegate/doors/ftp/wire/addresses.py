@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
 FAMILIES: Final = {4: 1, 6: 2}
@@ -80,8 +81,13 @@ def passive(address: str, port: int) -> str:
     Raises:
         ValueError: `address` is no IPv4 address.
     """
-    numbers = ipaddress.IPv4Address(address).packed + port.to_bytes(2, "big")
-    return f"Entering Passive Mode ({','.join(map(str, numbers))})."
+    return f"Entering Passive Mode ({_commas(address)},{port >> 8},{port & 255})."
+
+
+@lru_cache(maxsize=256)
+def _commas(address: str) -> str:
+    """An IPv4 address as PASV writes it; clients ask for the same one with each file."""
+    return ",".join(map(str, ipaddress.IPv4Address(address).packed))
 
 
 def extended_passive(port: int) -> str:

@@ -9,7 +9,8 @@ byte 255, which Latin-1 names have. Names that are no UTF-8 keep their bytes (su
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 MAX_LINE: Final = 8192
 """Bytes of a line without its end: a path of 4,096 bytes, each possibly doubled, fits."""
@@ -22,8 +23,7 @@ _WITH_OPTION: Final = frozenset((0xFB, 0xFC, 0xFD, 0xFE))
 """WILL, WONT, DO and DONT: the number of an option follows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command.
 
     Attributes:
@@ -59,6 +59,8 @@ class CommandReader:
         """Commands that `data` completes, in order."""
         if IAC in data or self._telnet:
             data = self._without_telnet(data)
+        if not self.waiting and 0 < len(data) <= MAX_LINE and data.find(b"\n") == len(data) - 1:
+            return [parse_line(data[:-1])]  # one whole line, as clients that wait for replies send
         found: list[Command | TooLong] = []
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
@@ -106,7 +108,12 @@ def parse_line(line: bytes) -> Command:
     """The command of a line, without its LF."""
     line = line.removesuffix(b"\r").replace(b"\r\0", b"\r")
     word, _, argument = line.lstrip(b" ").partition(b" ")
+    name = _name(word) if len(word) <= MAX_WORD else ""
+    return Command(name, argument.decode("utf-8", "surrogateescape")) if name else Command("")
+
+
+@lru_cache(maxsize=256)
+def _name(word: bytes) -> str:
+    """The name of a command; empty for what can be none."""
     name = word.decode("ascii", "replace").upper()
-    if not name.isascii() or not name.isalnum() or len(name) > MAX_WORD:
-        return Command("")
-    return Command(name, argument.decode("utf-8", "surrogateescape"))
+    return name if name.isascii() and name.isalnum() else ""

@@ -30,6 +30,8 @@ def encode_text(text: str) -> bytes:
 
 def reply(code: int, text: str) -> bytes:
     """A reply of one line."""
+    if text.isascii() and text.isprintable():  # as most
+        return b"%d %s\r\n" % (code, text.encode())
     return encode(f"{code} {plain(text)}\r\n")
 
 

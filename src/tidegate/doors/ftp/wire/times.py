@@ -19,7 +19,9 @@ def format_time(time_ns: int) -> str:
         when = datetime.fromtimestamp(time_ns // NS, UTC)
     except (OverflowError, OSError, ValueError):
         when = _FIRST
-    return f"{when.year:04d}{when:%m%d%H%M%S}"
+    # strftime and strptime cost ten times as much, and lftp sets the time of each file that it sends.
+    day = f"{when.year:04d}{when.month:02d}{when.day:02d}"
+    return f"{day}{when.hour:02d}{when.minute:02d}{when.second:02d}"
 
 
 def parse_time(text: str) -> int:
@@ -34,7 +36,7 @@ def parse_time(text: str) -> int:
     seconds = match[1]
     leap = seconds.endswith("60")
     text = seconds[:-2] + "59" if leap else seconds
-    when = datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+    when = datetime.fromisoformat(f"{text[:8]}T{text[8:]}+00:00")
     found = round((when - _FIRST).total_seconds()) + leap
     if found < 0:
         raise ValueError("times begin in 1970")
