@@ -98,8 +98,11 @@ class DavApplication:
             raise Rejected(404, "no such user here")
         scope = request.scope
         scope[http_scope.WHO], scope[http_scope.PEER] = client.principal.username, client.peer
-        with self.clients.serving(client, request.exchange):
+        task = self.clients.begin(client, request.exchange)
+        try:
             await self._answer(request, client, method, intent)
+        finally:
+            self.clients.done(client, task)
 
     async def _answer(self, request: Request, client: Client, method: Method, intent: str) -> None:
         address = request.address

@@ -324,9 +324,8 @@ class Clients:
         while self._ending:
             await asyncio.wait(set(self._ending))
 
-    @contextlib.contextmanager
-    def serving(self, client: Client, exchange: http_scope.Exchange) -> Any:
-        """Count a request of a client as under way.
+    def begin(self, client: Client, exchange: http_scope.Exchange) -> asyncio.Task[Any]:
+        """Count a request of a client as under way; returns its task, for `done`.
 
         Raises:
             Rejected: it has too many.
@@ -336,8 +335,9 @@ class Clients:
         if client.over or len(client.requests) >= MAX_REQUESTS:
             raise Rejected(503, "too many requests at a time", headers=[(b"retry-after", b"2")])
         client.requests[task] = exchange
-        try:
-            yield
-        finally:
-            del client.requests[task]
-            client.activity.touch()
+        return task
+
+    def done(self, client: Client, task: asyncio.Task[Any]) -> None:
+        """A request that `begin` counted is over."""
+        del client.requests[task]
+        client.activity.touch()

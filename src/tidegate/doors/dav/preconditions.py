@@ -9,12 +9,12 @@ from tidegate.doors.dav.wire import conditions, headers
 from tidegate.errors import InvalidPath, TidegateError
 from tidegate.model import Entry, VPath
 
-NAMES = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if")
+NAMES = frozenset((b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if"))
 
 
 def any_given(call: Call) -> bool:
     """True if the request has a condition."""
-    return any(call.request.header(name) is not None for name in NAMES)
+    return call.request.has_any(NAMES)
 
 
 def check(call: Call, entry: Entry | None) -> None:

@@ -88,7 +88,8 @@ async def get(call: Call) -> None:
         except BaseException:
             await file.abort()
             raise
-        await file.close()
+        if not file.close_nowait():
+            await file.close()
     finally:
         call.done()
 

@@ -110,6 +110,10 @@ class Request:
         value = self._headers.get(name.encode())
         return None if value is None else value.decode("latin-1").strip()
 
+    def has_any(self, names: frozenset[bytes]) -> bool:
+        """True if a header of these is there; names in lower case."""
+        return not names.isdisjoint(self._headers)
+
     @property
     def has_body(self) -> bool:
         """True if a body comes, be it empty."""

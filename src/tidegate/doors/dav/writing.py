@@ -67,8 +67,11 @@ async def put(call: Call) -> None:
     await _put(call, None, entry)
 
 
+_SPECIAL: Final = frozenset((b"x-oc-mtime", b"oc-checksum"))
+
+
 def _special(call: Call) -> bool:
-    return any(call.request.header(name) is not None for name in ("x-oc-mtime", "oc-checksum"))
+    return call.request.has_any(_SPECIAL)
 
 
 async def _put_new(call: Call, data: bytes) -> bool:

@@ -21,8 +21,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidegate.doors.common.trace import tracing
 from tidegate.doors.http.origins import SAFE_METHODS, is_foreign
 from tidegate.errors import TooLarge
+from tidegate.logs.lines import wanted, write
 from tidegate.logs.redact import MASK
 from tidegate.model import http_scope
+from tidegate.model.address import plain_address
 from tidegate.model.address_list import AddressList, parse_address
 from tidegate.model.refusal import Refusal
 from tidegate.resources.entrance import Entrance, OpenEntrance
@@ -61,7 +63,6 @@ _HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
-_record = logging.getLogger("tidegate.record")
 _log = logging.getLogger(__name__)
 
 
@@ -207,7 +208,8 @@ class _Exchange:
         self._named = dict(headers)
         self.announced = _length(self._named.get(b"content-length", b""))
         self._ended = not (self.announced or b"transfer-encoding" in self._named)
-        self.by_proxy = options.proxies.match(_peer(scope.get("client"))) is not None
+        proxies = options.proxies
+        self.by_proxy = bool(proxies) and proxies.match(_peer(scope.get("client"))) is not None
         self.ip = client_address(scope.get("client"), headers, options)
 
     async def receive(self) -> Message:
@@ -245,6 +247,8 @@ class _Exchange:
 
     async def _drained(self) -> bool:
         """True if the body is all read; takes in a short rest, lest closing cut the answer off."""
+        if self._ended:
+            return True
         rest, exchange = 0, self._scope.get(http_scope.EXCHANGE)
         if exchange is not None and exchange.expects_continue and not self._ended:
             return False  # asking for the body now would have the client send all of it
@@ -274,7 +278,7 @@ class _Exchange:
 
     def record(self, seconds: float) -> None:
         """The line of the access log."""
-        if not _record.isEnabledFor(logging.INFO):
+        if not wanted(logging.INFO):
             return
         scope = self._scope
         client = scope.get("client")
@@ -290,7 +294,7 @@ class _Exchange:
             "elapsed_ms": round(seconds * 1000),
             "request_id": self.request_id,
         }
-        _record.info("", extra={"sender": self._options.sender, "fields": fields})
+        write(time.time(), logging.INFO, self._options.sender, fields)
 
 
 def client_address(client: Any, headers: Iterable[tuple[bytes, bytes]], options: EdgeOptions) -> str:
@@ -314,9 +318,7 @@ def client_address(client: Any, headers: Iterable[tuple[bytes, bytes]], options:
 
 def _peer(client: Any) -> str:
     """The address at the socket's other end."""
-    ip = client[0] if client else ""
-    peer = parse_address(ip)
-    return str(peer) if peer is not None else ip
+    return plain_address(client[0]) if client else ""
 
 
 def raw_path(scope: Scope) -> bytes:

@@ -13,6 +13,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from starlette.types import ASGIApp, Message, Scope
@@ -27,7 +28,8 @@ SMALL_BODY: Final = 16 * 1024
 """The first piece of an answer's body is joined to the head up to so many bytes."""
 
 _NAME: Final = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
-_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Bytes that no value has, besides the two that end its line."""
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _log = logging.getLogger(__name__)
@@ -253,11 +255,11 @@ class Exchange:
     def _begin(self, message: Message) -> None:
         status = message["status"]
         parts = [STATUS_LINE[status]]
-        closes = False
+        self._chunked, self._left, closes = None, 0, False
+        lines = 2  # the first one, and the empty one at the end
         for name, value in (*self._headers, *message.get("headers", ())):
-            name = name.lower()
-            if _NAME.search(name) or _VALUE.search(value):
-                raise RuntimeError(f"{name!r} is no header, or its value is none")
+            name = _name(name)
+            lines += 1
             if name == b"content-length" and self._chunked is None:
                 self._left, self._chunked = int(value), False
             elif name == b"transfer-encoding" and value.lower() == b"chunked":
@@ -267,6 +269,7 @@ class Exchange:
             parts += (name, b": ", value, b"\r\n")
         if not self.keep_alive and not closes:
             parts.append(b"connection: close\r\n")
+            lines += 1
         if self._chunked is None and self._scope["method"] != "HEAD" and status not in (204, 304):
             if (
                 self._scope["http_version"] == "1.0"
@@ -276,8 +279,13 @@ class Exchange:
             else:
                 self._chunked = True
                 parts.append(b"transfer-encoding: chunked\r\n")
+                lines += 1
         parts.append(b"\r\n")
-        self._head = b"".join(parts)
+        head = b"".join(parts)
+        # All values at once: a line that one of them began would be one too many.
+        if head.count(b"\r") != lines or head.count(b"\n") != lines or _CONTROL.search(head):
+            raise RuntimeError("a header of the answer has a value that is none")
+        self._head = head
         self._continue = False
         self.response_started = True
 
@@ -307,6 +315,19 @@ class Exchange:
             if not self.keep_alive:
                 self._transport.close()
             self.on_response()
+
+
+@lru_cache(maxsize=512)
+def _name(name: bytes) -> bytes:
+    """A name of a header in lower case.
+
+    Raises:
+        RuntimeError: it is none.
+    """
+    name = name.lower()
+    if _NAME.search(name):
+        raise RuntimeError(f"{name!r} is no name of a header")
+    return name
 
 
 def _nothing() -> None:

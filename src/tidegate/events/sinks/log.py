@@ -3,37 +3,15 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Final
 
 from tidegate.abc import Sink
 from tidegate.events.kinds import Event
-from tidegate.events.sinks.lines import Line, line_of
+from tidegate.events.sinks.lines import line_of
+from tidegate.logs.lines import wanted, write
 from tidegate.model.geography import Location
-
-_record = logging.getLogger("tidegate.record")
-_above = logging.getLogger("tidegate")
-_root = logging.getLogger()
-
-_COMMON: Final = logging.LogRecord(_record.name, logging.INFO, "", 0, "", None, None).__dict__
-
-
-class _EventRecord(logging.LogRecord):
-    """A record of an event: what it has in common with all others is not worked out again (5 us each)."""
-
-    def __init__(self, line: Line, created: float) -> None:
-        self.__dict__ = {
-            **_COMMON,
-            "created": created,
-            "msecs": created * 1000 % 1000,
-            "levelno": line.level,
-            "levelname": logging.getLevelName(line.level),
-            "sender": line.sender,
-            "fields": line.fields,
-        }
-
 
 LOCATED: Final = frozenset(("login", "connection_failed", "connected", "disconnected", "refused"))
 """Senders of lines that say where the client is, if the server has databases of locations."""
@@ -59,21 +37,14 @@ class LogSink:
     def handle_nowait(self, event: object) -> None:
         """Log one event."""
         line = line_of(event)
-        if line is None or not _record.isEnabledFor(line.level):
+        if line is None or not wanted(line.level):
             return
         if self._locate is not None and line.sender in LOCATED:
             location = self._locate(line.fields.get("ip") or line.fields.get("client_ip") or "")
             if location is not None:
                 line.fields["country"], line.fields["asn"] = location.country, location.asn
         created = event.at if isinstance(event, Event) else time.time()
-        handlers = _root.handlers
-        if len(handlers) == 1 and not _record.handlers and not _above.handlers and not _record.filters:
-            # Nobody but the server's own log listens, as nearly always: it needs no record.
-            put = getattr(handlers[0], "put_event", None)
-            if put is not None:
-                put(created, line.level, line.sender, line.fields)
-                return
-        _record.handle(_EventRecord(line, created))
+        write(created, line.level, line.sender, line.fields)
 
     async def close(self) -> None:
         """Nothing to release: the log outlives its sinks."""
