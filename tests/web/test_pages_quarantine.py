@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -69,6 +70,17 @@ async def test_a_file_is_removed_also_one_whose_facts_are_lost(world: WebWorld, 
     assert page.status == 200 and not page.all("input", name="path")
     assert (await inside.post(f"/quarantine/{item.id}/drop")).status == 303
     assert list((world.home / "kept").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [" a ", "a\nb", "caf\udce9"], ids=["blanks", "line end", "no UTF-8"])
+async def test_a_name_that_a_field_cannot_hold_stays_as_it_was(
+    world: WebWorld, inside: Browser, name: str
+) -> None:
+    item = keep(world.home / "kept", f"/in/{name}", b"x", username="acme")
+    sent = name.replace("\n", "").replace("\udce9", "\ufffd")  # as browsers do
+    done = await inside.post(f"/quarantine/{item.id}/release", path=f"/in/{sent}")
+    assert done.status == 303, done.text
+    assert os.listdir(world.home / "files/acme/in") == [name]
 
 
 async def test_fifty_stand_on_a_page(world: WebWorld, inside: Browser) -> None:

@@ -60,13 +60,20 @@ async def _one(visit: Visit, name: str, *, path: str = "", error: str = "") -> R
 
 async def release(visit: Visit) -> Response:
     """Publish a file as an upload of its account; what refuses it is told beside the form."""
-    host, name, path = _host(visit), visit.name("id"), visit.form.text("path")[:4096]
+    host, name, path = _host(visit), visit.name("id"), visit.form["path"][:4096]
     item = await _item(host, name)
     try:
-        where = await host.release(item.id, to=path, by=visit.who.username)
+        to = "" if path == _in_a_field(item.path) else path
+        where = await host.release(item.id, to=to, by=visit.who.username)
     except TidegateError as error:
         return await _one(visit, name, path=path, error=sentence(error.text))
     return visit.go("quarantine", done=f"{where} of {item.username} is released.")
+
+
+def _in_a_field(path: str) -> str:
+    """A path as a browser sends it from a field of one line: no line ends, nothing that is no UTF-8."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text.replace("\r", "").replace("\n", "")
 
 
 async def drop(visit: Visit) -> Response:
