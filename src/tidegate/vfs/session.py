@@ -435,7 +435,7 @@ class Session:
             await self.stat(path, follow=follow)
             return
         resized = attrs.size is not None
-        if not resized and not context.own and not context.locks.active:
+        if not (resized or context.own or context.locks.active or context.inspects_uploads):
             await self._set_at_once(path, attrs, intents, follow=follow)
             return
         resolved = await reach(context, path, *intents, follow=follow, charged=resized or bool(context.own))
@@ -475,7 +475,7 @@ class Session:
     async def _set_at_once(
         self, path: VPath, attrs: Attrs, intents: Sequence[Intent], *, follow: bool
     ) -> None:
-        """Set what neither locks nor unpublished uploads concern: storage is asked once, as by `acting`."""
+        """Set what no lock and no undecided upload is concerned by: storage is asked once, as by `acting`."""
         context = self._context
         for intent in intents:
             context.require(intent, path)
