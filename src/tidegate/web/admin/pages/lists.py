@@ -176,7 +176,8 @@ async def change(visit: Visit) -> Response:
     """
     chosen = _chosen(visit.form["list"])
     entry = await _changing(visit, LISTS[chosen][0])
-    assert entry is not None
+    if entry is None:
+        raise NotFound("an address or a network is needed")
     try:
         await visit.services.administration.lists.change(
             entry_name(entry.type, entry.ipornet),
