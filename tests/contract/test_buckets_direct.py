@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.support.object_servers import ObjectServer
 
-from tidegate.backends.objects import s3_client
+from tidegate.backends.objects import s3_client, sums
 from tidegate.backends.objects.bucket import ObjectChanged
 from tidegate.errors import AlreadyExists, NotFound
 
@@ -19,6 +19,34 @@ from tidegate.errors import AlreadyExists, NotFound
 def store(request: pytest.FixtureRequest) -> ObjectServer:
     found: ObjectServer = request.getfixturevalue(request.param)
     return found
+
+
+async def test_the_marker_of_a_directory_does_not_decide_how_content_is_summed_up(
+    seaweedfs_server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SeaweedFS repeats a CRC-32 of all but those; the MD5 of content takes seven times as long."""
+    made: Counter[str] = Counter()
+    for digest in (sums.crc32, sums.md5):
+
+        def counted(data: Any, digest: Any = digest) -> str:
+            made[digest.__name__] += 1
+            return str(digest(data))
+
+        monkeypatch.setattr(sums, digest.__name__, counted)
+    bucket = seaweedfs_server.made(seaweedfs_server.bucket())
+    await bucket.open()
+    try:
+        for number in range(2):
+            await bucket.put(f"d{number}/", b"", {})
+        made.clear()
+        await bucket.put("d0/f", b"content", {})
+        upload = await bucket.begin("large", {})
+        parts = [await bucket.part(upload, number, bytes(5 << 20)) for number in (1, 2)]
+        assert made == {"crc32": 3}
+        assert all("crc32" in part.sums for part in parts)
+        assert (await bucket.complete(upload, parts)).size == 10 << 20
+    finally:
+        await bucket.close()
 
 
 @pytest.mark.parametrize("signs", [False, True])

@@ -73,6 +73,7 @@ class _Live:
         self._wire = Connections(CONNECTIONS, bounds.connect, bounds.read, self._session.context)
         self._direct = Direct(credentials, self._connections)
         self._stack = stack
+        self._direct_way: dict[str, bool] = {}
         self._users = 0
         self._retired = False
 
@@ -95,8 +96,11 @@ class _Live:
             await self._end()
 
     def _connections(self, url: str) -> Connections | None:
-        proxy = self._session._proxy_config.proxy_url_for(url)  # noqa: SLF001 - no public way
-        return self._wire if proxy is None else None
+        direct = self._direct_way.get(url)
+        if direct is None:  # asked once: the few URLs of a client are known by its first requests
+            proxy = self._session._proxy_config.proxy_url_for(url)  # noqa: SLF001 - no public way
+            direct = self._direct_way[url] = proxy is None
+        return self._wire if direct else None
 
     async def retire(self) -> None:
         self._retired = True

@@ -141,7 +141,8 @@ class S3Requests:
                 what = "confirms neither a CRC32 nor an MD5"
                 raise StorageFailed(detail=f"{operation}: the service {what}: set checksum to MD5")
             name, made = "md5", await sums.digest(sums.md5, data, size)
-            self._digest = self._digest or "MD5"
+            if size:  # nothing may be told of the marker of a directory by a service that tells it of content
+                self._digest = self._digest or "MD5"
         if confirmed.get(name, made) != made:
             raise StorageFailed(detail=f"{operation}: the service got {name} {confirmed[name]}, not {made}")
         return answer, confirmed
