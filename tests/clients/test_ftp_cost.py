@@ -17,11 +17,13 @@ from tests.support import counted_calls
 from tests.support.ports import free_port
 from tests.support.running import Person, Running, wait_for
 
-PUT_CALLS = 545
-"""Calls of Python functions for PASV, STOR, MFMT and SITE CHMOD. It was 653."""
-GET_CALLS = 300
-"""Calls for PASV and RETR. It was 330."""
-FILES = 20
+PUT_CALLS = 560
+"""Calls of Python functions for PASV, STOR, MFMT and SITE CHMOD: 472 to 517. It was 577 and more."""
+GET_CALLS = 262
+"""Calls for PASV and RETR: 232 to 250. It was 267 and more."""
+FILES = 10
+ROUNDS = 6
+"""The least of so many counts: a busy host makes slices end early, and lines of the log be written one by one."""
 CONTENT = b"x" * 5000
 SECONDS = 20.0
 
@@ -85,26 +87,29 @@ def test_a_small_file_runs_little(tmp_path: Path) -> None:
     running.start()
     try:
         client = Client(port, running.account())
-        found: dict[str, float] = {}
-        for what in ("put", "get"):
-            client.put(f"first-{what}")
-            assert client.get(f"first-{what}") == CONTENT
-            running.send(counted_calls.COUNT)
-            wait_for(counted.exists, "the server did not begin to count")
-            for number in range(FILES):
-                if what == "put":
-                    client.put(str(number))
-                else:
-                    assert client.get(str(number)) == CONTENT
-            running.send(counted_calls.COUNT)
-            wait_for(lambda: counted.stat().st_size > 0, "the server did not count")
-            calls: dict[str, int] = json.loads(counted.read_text())
-            found[what] = sum(calls.values()) / FILES
-            counted.unlink()
-        found["get"] -= found["put"]  # it counts on
+        found: dict[str, list[float]] = {"put": [], "get": []}
+        before = 0.0
+        client.put("first")
+        assert client.get("first") == CONTENT
+        for turn in range(ROUNDS):
+            for what in ("put", "get"):
+                running.send(counted_calls.COUNT)
+                wait_for(counted.exists, "the server did not begin to count")
+                for number in range(FILES):
+                    if what == "put":
+                        client.put(f"{turn}-{number}")
+                    else:
+                        assert client.get(f"{turn}-{number}") == CONTENT
+                running.send(counted_calls.COUNT)
+                wait_for(lambda: counted.stat().st_size > 0, "the server did not count")
+                calls: dict[str, int] = json.loads(counted.read_text())
+                counted.unlink()
+                found[what].append((sum(calls.values()) - before) / FILES)
+                before = sum(calls.values())  # it counts on
         client.close()
     finally:
         running.stop()
-    print(f"{found['put']:.0f} calls for an upload, {found['get']:.0f} for a download")
-    assert 200 < found["put"] < PUT_CALLS
-    assert 100 < found["get"] < GET_CALLS
+    put, get = min(found["put"]), min(found["get"])
+    print(f"{put:.0f} calls for an upload, {get:.0f} for a download")
+    assert 200 < put < PUT_CALLS
+    assert 100 < get < GET_CALLS
