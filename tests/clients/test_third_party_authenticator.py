@@ -8,14 +8,14 @@ import contextlib
 import io
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import paramiko
 import pytest
-from tests.support.running import COMMAND, Running, running
+from tests.support import fork_server
+from tests.support.running import Running, running
 from tests.support.ssh_world import SSH, run_program
 
 PACKAGE = Path(__file__).parents[1] / "third_party" / "authenticator"
@@ -178,14 +178,7 @@ def test_check_names_what_cannot_be_used(tmp_path: Path) -> None:
     ):
         uses = {"identity": {"authenticators": [{"use": use, "options": options}]}}
         (tmp_path / "tidegate.json").write_text(json.dumps(uses))
-        done = subprocess.run(
-            [*COMMAND, "check", "-c", str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": str(PACKAGE)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = fork_server.run(["check", "-c", str(tmp_path)], env={**os.environ, "PYTHONPATH": str(PACKAGE)})
         assert done.returncode != 0
         assert f"identity.authenticators[0]: {says}" in done.stderr, done.stderr
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from tests.support import fork_server
 from tests.support.programs import digest, lftp, random_file, rclone, sftp, tree
-from tests.support.running import COMMAND, Person, Running, running
+from tests.support.running import Person, Running, running
 
 from tidegate.model import FolderMount, StorageConfig
 
@@ -152,10 +153,7 @@ def test_the_command_line_asks_the_registry(tmp_path: Path) -> None:
 
     def ask(*words: str, package: bool = True) -> subprocess.CompletedProcess[str]:
         environ = {**os.environ, **({"PYTHONPATH": str(PACKAGE)} if package else {})}
-        return subprocess.run(
-            [*COMMAND, *words, "-c", str(config)], env=environ, input="a long enough password\n",
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        return fork_server.run([*words, "-c", str(config)], env=environ, input="a long enough password\n")
 
     def add(package: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
         document = tmp_path / "ana.json"

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 COMMAND: Final = [sys.executable, "-c", "from tidegate.cli.main import main; main()"]
@@ -36,6 +37,7 @@ WITHOUT: Final = ("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
 """Variables that images of Python set; what is forked buffers its output, as it does where they are not set."""
 CLONE_PARENT: Final = 0x8000
 SYS_CLONE: Final = {"x86_64": 56, "aarch64": 220}.get(platform.machine())
+THIRD_PARTY: Final = Path(__file__).resolve().parents[1] / "third_party"
 PR_SET_THP_DISABLE: Final = 41
 REQUEST_BYTES: Final = 1 << 20
 
@@ -94,6 +96,8 @@ def serve(link: socket.socket) -> tuple[str, list[str]]:
             tempfile.tempdir = None  # found again, by the new environment
             os.chdir(request["directory"])
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            if request["path"]:
+                sys.path.insert(1, request["path"])  # where PYTHONPATH is at a start
             return request["first"], [str(argument) for argument in request["arguments"]]
         for file in files:
             os.close(file)
@@ -206,7 +210,8 @@ class Forked(subprocess.Popen[Any]):
         """As `subprocess` calls it, with the arguments in their order there (CPython 3.11 to 3.14)."""
         cwd, env, pipes = rest[4], os.environ if rest[5] is None else rest[5], rest[9:15]
         plain = not any(rest[at] for at in (0, 1, 3, 6, 8)) and plain_ids(rest[16:])
-        same = of_python(env) == of_python(os.environ)  # such as another PYTHONPATH
+        package = third_party(env)
+        same = of_python(env) == {**of_python(os.environ), **({"PYTHONPATH": package} if package else {})}
         if not (plain and same and SYS_CLONE is not None and sys.platform == "linux"):
             assert not self._first, "nothing else can be run here"
             super()._execute_child(args, *rest)  # type: ignore[misc]
@@ -217,6 +222,7 @@ class Forked(subprocess.Popen[Any]):
         ]
         request = {
             "first": self._first,
+            "path": package,
             "arguments": list(args[len(COMMAND) :]),
             "environment": dict(env),
             "directory": os.fspath(cwd) if cwd is not None else os.getcwd(),
@@ -238,6 +244,12 @@ def run(arguments: Sequence[str], *, timeout: float = 60, **options: Any) -> sub
             process.kill()
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def third_party(environment: Mapping[str, str]) -> str:
+    """PYTHONPATH, if it is one of the packages in ``tests/third_party``: nothing there is loaded already."""
+    path = environment.get("PYTHONPATH", "")
+    return path if Path(path).parent == THIRD_PARTY else ""
 
 
 def of_python(environment: Mapping[str, str]) -> dict[str, str]:
