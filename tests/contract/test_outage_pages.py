@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ def without_provider() -> set[str]:
     return {page.path for page in all_pages() if page.open_to_all}
 
 
-def settings(server: Server, line: CutLine, tables: str) -> dict[str, Any]:
-    """A section `data_provider` for a server at the other end of a line."""
+def settings(server: Server, line: CutLine) -> dict[str, Any]:
+    """A section `data_provider` for a server at the other end of a line, with tables of its own."""
     return {
         "driver": "postgresql",
         "name": server.database,
@@ -33,7 +34,7 @@ def settings(server: Server, line: CutLine, tables: str) -> dict[str, Any]:
         "port": line.port,
         "username": server.username,
         "password": server.password,
-        "sql_tables_prefix": f"pages_{tables}_",
+        "sql_tables_prefix": f"pages_{secrets.token_hex(4)}_",
     }
 
 
@@ -49,7 +50,7 @@ async def test_pages_say_that_the_provider_is_away_and_work_again_when_it_is_not
 ) -> None:
     async with (
         CutLine(postgresql_server.port) as line,
-        web_world(tmp_path, data_provider=settings(postgresql_server, line, "away")) as world,
+        web_world(tmp_path, data_provider=settings(postgresql_server, line)) as world,
         browser(world).client as client,
     ):
         page = Browser(client)
@@ -79,7 +80,7 @@ async def test_an_open_dashboard_tells_of_the_outage_and_of_its_end(
 ) -> None:
     async with (
         CutLine(postgresql_server.port) as line,
-        web_world(tmp_path, data_provider=settings(postgresql_server, line, "live")) as world,
+        web_world(tmp_path, data_provider=settings(postgresql_server, line)) as world,
         browser(world).client as client,
     ):
         page = Browser(client)

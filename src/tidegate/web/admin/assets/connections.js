@@ -1,7 +1,7 @@
 // Connections that are live: the list is fetched anew when something moved, and left alone under the pointer.
 "use strict";
 (() => {
-  const { $, live, put } = window.tidegate;
+  const { $, live, put, used } = window.tidegate;
   const list = $("#connections"), lede = $("[data-lede]");
   let seen = null, asked = 0;
 
@@ -10,8 +10,9 @@
   live((frame) => {
     sum();
     const now = Date.now(), since = now - asked;
-    if (since < 2000 || (frame.stamp === seen && since < 10000)) return;
-    if (list.matches(":hover, :focus-within") || $(":popover-open", list)) return;
+    if (since < 2000 || (frame.stamp === seen && since < 10000 && !("stale" in list.dataset))) return;
+    if (used(list)) return;
+    delete list.dataset.stale;
     seen = frame.stamp;
     asked = now;
     window.htmx?.ajax("GET", $("[data-refresh]", list).dataset.refresh, { target: "#connections" });

@@ -1,7 +1,7 @@
 // The live part of the dashboard: what the stream says, written into text nodes, bars and paths.
 "use strict";
 (() => {
-  const { $, $$, base, live, put } = window.tidegate;
+  const { $, $$, base, live, put, used } = window.tidegate;
   const icons = $("link[rel=icon]").href.replace(/mark\.svg$/, "icons.svg");
   const ICONS = { in: "arrow-down-to-line", out: "arrow-up-from-line" };
   const body = $("[data-rows]");
@@ -80,7 +80,8 @@
     if (frame.rows) rows(frame.rows, frame.of);
     const list = $("#refusals");
     if (refused === null) refused = frame.refused;
-    if (list && frame.refused !== refused && Date.now() - asked > 3000 && !list.matches(":hover, :focus-within")) {
+    if (list && (frame.refused !== refused || "stale" in list.dataset) && Date.now() - asked > 3000 && !used(list)) {
+      delete list.dataset.stale;
       refused = frame.refused;
       asked = Date.now();
       window.htmx?.ajax("GET", `${base}/live/refusals`, { target: "#refusals" });

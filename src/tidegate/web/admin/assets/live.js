@@ -39,6 +39,16 @@
     clearTimeout(hiding);
     if (document.hidden) hiding = setTimeout(close, 30000); else open();
   });
+  // What somebody uses is not replaced: not either by an answer that was asked for before they began. The mark tells
+  // the page to ask again.
+  const used = (part) => part.matches(":hover, :focus-within") || Boolean($(":popover-open", part));
+  document.addEventListener("htmx:before:swap", (event) => {
+    const { sourceElement, target } = event.detail.ctx;
+    if (sourceElement !== document.body || !used(target)) return;
+    event.preventDefault();
+    target.dataset.stale = "";
+  });
+  window.tidegate.used = used;
   window.tidegate.live = (given, stream = path) => { show = given; path = stream; open(); };
   window.tidegate.put = put;
 })();
