@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Half as many workers again as there are cores: tests wait for servers and clients a third of their time.
 JOBS ?= $(shell $(PYTHON) -c 'import os; n = os.cpu_count() or 1; print(n + n // 2)')
-# Compiled modules are kept, whatever the environment says (images of Python say not to): compiling them
+# Tests keep compiled modules, whatever the environment says (images of Python say not to): compiling them
 # for each process again takes a tenth of the suite's CPU.
-unexport PYTHONDONTWRITEBYTECODE
+test test-newest soak: export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help serve release package-test musl-test test test-newest check format soak fuzz bench bench-quick bench-memory bench-buckets bench-doors bench-start bench-attack docs docs-site screenshots clean
 
