@@ -28,9 +28,14 @@ BREAKS: Final = 0.2
 
 
 class Line:
-    """A data connection: pieces arrive after pauses; some break, at any place up to the end of TLS."""
+    """A data connection: pieces arrive after pauses; some break, at any place up to the end of TLS.
+
+    Attributes:
+        ended: the client has sent everything.
+    """
 
     def __init__(self, draw: random.Random) -> None:
+        self.ended = False
         self._draw = draw
         self._left = [draw.choice((1, 700, 2500, 5000)) for _ in range(draw.randrange(5))]
         self._breaks = draw.randrange(len(self._left) + 1) if draw.random() < BREAKS else -1
@@ -49,6 +54,7 @@ class Line:
         """The next piece; 0 at the end."""
         await self._pause()
         if not self._left:
+            self.ended = True
             return 0
         got = min(self._left.pop(0), len(buffer))
         buffer[:got] = b"x\n"[:got] if got < 2 else b"x" * (got - 2) + b"\r\n"
