@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http.client
 import json
 import os
 import secrets
@@ -196,7 +197,7 @@ def wait(
             if refused.code < 500:
                 return
             time.sleep(0.05)
-        except (urllib.error.URLError, OSError):
+        except (urllib.error.URLError, http.client.HTTPException, OSError):
             time.sleep(0.05)
     pytest.fail(f"{url} is not ready: {log.read_text(errors='replace')[-3000:]}", pytrace=False)
 
