@@ -94,5 +94,7 @@ def _fork(link: socket.socket, listener: socket.socket) -> int:
     os.umask(request["umask"])
     os.chdir(request["directory"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):  # as at a terminal, so that the lines of both come in their order
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.argv = ["-c", *request["arguments"]]
     return 0
