@@ -31,6 +31,8 @@ EXCHANGE: Final = "exchange"
 
 REPLACED: Final = "replaced"
 """`Note.other` was replaced, and what came waits for a verdict; the old one is kept at `Note.key`."""
+NEW: Final = "new"
+"""A new object at `Note.key`, where nothing was, waits for a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,13 @@ class Note:
     """One act that is under way.
 
     Attributes:
-        kind: `UPLOAD`, `RENAME`, `STAGE`, `EXCHANGE` or `REPLACED`.
+        kind: `UPLOAD`, `RENAME`, `STAGE`, `EXCHANGE`, `REPLACED` or `NEW`.
         bucket: the service, if it is not the usual one, and the location of the bucket (`Bucket.location` of
             nothing); or the location of a root.
         key: of the object, or prefix of the directory that is renamed, or of a hidden tree without a slash.
         other: id of the upload, prefix that it is renamed to, or key whose place a tree takes.
-        version: of what came at `other`, if something is set aside; empty if that is not known.
+        version: of what came at `other`, if something is set aside, or at `key`; empty if that is not known.
+        before: version of what was replaced.
         begun: time at which the note was written, seconds since 1970; that of the file, which is not in it.
     """
 
@@ -52,6 +55,7 @@ class Note:
     key: str
     other: str
     version: str = ""
+    before: str = ""
     begun: float = 0.0
 
 

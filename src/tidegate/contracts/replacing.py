@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from tidegate.contracts.storage import Key
+from tidegate.contracts.storage import FileHandle, Key
 from tidegate.errors import StorageFailed
 
 
@@ -55,43 +55,68 @@ class ReplacesTrees(Protocol):
 
 @runtime_checkable
 class SetsAside(Protocol):
-    """A backend MAY have this: a file that is replaced is kept until its successor is accepted.
+    """A backend MAY have this: an upload that is refused after it was published leaves what was there before.
 
     A hidden key is in the directory of its key, is in no listing, and cannot be named by clients; if that
-    directory is renamed, its name goes along. What is set aside ends by `put_back` or `drop_aside`. After a
-    crash of this process, at the next start or when the root is opened next, it is put back if its key has
-    nothing, or still what `replaced` found there; else it is removed.
+    directory is renamed, its name goes along. What `set_aside` begins ends by `put_back` or `drop_aside`.
+
+    After a crash of this process, at the next start or when the root is opened next, the key gets what it had
+    before if it has nothing, or still what `replaced` found there. If `replaced` was not called, what came at
+    the key stays, and what was set aside is seen beside it under another name; else that is removed.
     """
 
-    async def set_aside(self, key: Key) -> Key | None:
+    async def set_aside(self, key: Key, successor: FileHandle, *, keep: bool = True) -> tuple[Key, bool]:
         """Keep the file at `key` under a fresh hidden key as well: content, attributes, what is known of it.
 
-        Its successor is published in its place (`Publish.ATOMIC` or RESUMABLE), not written into it.
+        Args:
+            key: of what is about to be replaced, or to come.
+            successor: the upload that is about to be published there (`Publish.ATOMIC` or RESUMABLE).
+            keep: False keeps nothing; what has `key` does not come back.
 
         Returns:
-            the hidden key; None if there is no file at `key`, and then there is nothing to end.
+            the hidden key, and whether a file has it; False if there is none at `key` either.
 
         Raises:
+            Conflict: another upload has `key`, and is not ended by `put_back` or `drop_aside` yet.
             TidegateError: it cannot be kept; nothing happened.
         """
         ...
 
     async def replaced(self, hidden: Key, key: Key) -> None:
-        """Note what has `key` now: the successor of what is at `hidden`.
+        """Note that the successor has `key` now.
+
+        Storage knows it by the handle where that can be (inode, ETag); else what has `key` is taken for it.
 
         Raises:
-            TidegateError: that cannot be found out, or noted; `put_back` will not replace what is there.
+            TidegateError: it has not, or that cannot be found out, or noted.
         """
         ...
 
     async def put_back(self, hidden: Key, key: Key) -> bool:
-        """Give `key` the file again that was set aside, in place of its successor or of nothing.
+        """Have `key` as it was, in place of its successor or of nothing: with the old file, or free.
+
+        Other names of the successor are left with an empty file.
 
         Returns:
-            True; False if `key` has something else by now: that stays, and what was set aside is removed.
+            True; False if `key` has something else by now, or what is not known to be the successor: that
+            stays, and what was set aside is removed.
 
         Raises:
-            TidegateError: it is not put back, and stays under the hidden key for the next start.
+            TidegateError: it is not, and what was set aside stays under the hidden key for the next start.
+        """
+        ...
+
+    async def withdraw(self, hidden: Key, key: Key) -> bool:
+        """Remove the successor from `key`, to which others have renamed it, or after `put_back` has failed.
+
+        Other names of it are left with an empty file. Storage that cannot know it there removes what has
+        `key`.
+
+        Returns:
+            whether it was there.
+
+        Raises:
+            TidegateError: it is not removed.
         """
         ...
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from tidegate.abc import Backend, Capability, Publish, ReplacesTrees, SetsAside
+from typing import Protocol
+
+from tidegate.abc import Backend, Capability, Outcome, Publish, ReplacesTrees, SetsAside
 from tidegate.errors import NotFound
 from tidegate.model import Attrs
 from tidegate.testing.backend_support import (
@@ -15,6 +17,10 @@ from tidegate.testing.backend_support import (
     options_for,
     put,
 )
+
+
+class SettingAside(Backend, SetsAside, Protocol):
+    """Storage with both contracts."""
 
 
 async def check_replaced_trees(backend: Backend) -> None:
@@ -52,48 +58,70 @@ async def check_replaced_trees(backend: Backend) -> None:
 
 
 async def check_set_aside(backend: Backend) -> None:
-    """A file that is replaced can be put back, as it was, or forgotten; see `SetsAside`."""
+    """An upload that is refused leaves what was there, a file or nothing; see `SetsAside`."""
     if not isinstance(backend, SetsAside):
         return
-    times = Attrs(mtime_ns=1_500_000_000 * 10**9, atime_ns=1_500_000_001 * 10**9)
     await backend.mkdir("d")
+    for old in (True, False):
+        for ending in ("put back", "dropped", "replaced again", "replaced at once", "removed", "renamed"):
+            await _set_aside(backend, ending, old=old)
+    upload = await backend.open_file("d/f", options_for(Publish.ATOMIC))
+    await put(backend, "d/f", b"not agreed to")
+    hidden, kept = await backend.set_aside("d/f", upload, keep=False)
+    expect(not kept, "what does not come back MUST NOT be kept")
+    await upload.write(0, b"new one")
+    await upload.close(Outcome.COMMIT)
+    await backend.replaced(hidden, "d/f")
+    expect(await backend.put_back(hidden, "d/f"), "the successor MUST be removed")
+    expect(await names(backend, "d") == [], "what does not come back MUST NOT come back")
+    await backend.rmdir("d")  # nothing hidden is left, or it would not be empty
+
+
+async def _set_aside(backend: SettingAside, ending: str, *, old: bool) -> None:
+    times = Attrs(mtime_ns=1_500_000_000 * 10**9, atime_ns=1_500_000_001 * 10**9)
     beside = options_for(Publish.ATOMIC)
-    expect(await backend.set_aside("d/none") is None, "nothing MUST NOT be set aside")
-    expect(await backend.set_aside("d") is None, "a directory MUST NOT be set aside")
-    for ending in ("put back", "dropped", "replaced again", "removed", "unseen"):
+    before = None
+    if old:
         await put(backend, "d/f", b"old")
         if Capability.TIMES in backend.capabilities:
             await backend.set_attrs("d/f", times)
         before = await backend.stat("d/f")
-        hidden = await backend.set_aside("d/f")
-        if hidden is None:
-            raise AssertionError("a file MUST be set aside")
-        expect(hidden.rpartition("/")[0] == "d", "a hidden key MUST be in the directory of its key")
-        expect(await names(backend, "d") == ["f"], "a hidden name MUST NOT be listed")
-        expect(await get(backend, "d/f") == b"old", "what is set aside MUST stay where it is")
-        await put(backend, "d/f", b"new one", beside)
-        if ending != "unseen":
-            await backend.replaced(hidden, "d/f")
-        match ending:
-            case "dropped":
-                await backend.drop_aside(hidden)
-                expect(await get(backend, "d/f") == b"new one", "what came MUST stay")
-            case "replaced again":
-                await put(backend, "d/f", b"another", beside)
-                expect(not await backend.put_back(hidden, "d/f"), "what others put there MUST stay")
-                expect(await get(backend, "d/f") == b"another", "what others put there MUST stay")
-            case "unseen":
-                expect(not await backend.put_back(hidden, "d/f"), "what was not seen to come MUST stay")
-            case _:
-                if ending == "removed":
-                    await backend.remove("d/f")
-                expect(await backend.put_back(hidden, "d/f"), "the old file MUST be put back")
+    upload = await backend.open_file("d/f", beside)
+    await upload.write(0, b"new one")
+    hidden, kept = await backend.set_aside("d/f", upload)
+    expect(kept == old, "a file MUST be set aside, and nothing MUST NOT be")
+    expect(hidden.rpartition("/")[0] == "d", "a hidden key MUST be in the directory of its key")
+    expect(await names(backend, "d") == (["f"] if old else []), "a hidden name MUST NOT be listed")
+    expect(not old or await get(backend, "d/f") == b"old", "what is set aside MUST stay where it is")
+    await upload.close(Outcome.COMMIT)
+    if ending == "replaced at once":
+        await put(backend, "d/f", b"another", beside)
+        await expect_error(NotFound, "the note of a successor that is gone", backend.replaced(hidden, "d/f"))
+    else:
+        await backend.replaced(hidden, "d/f")
+    match ending:
+        case "dropped":
+            await backend.drop_aside(hidden)
+            expect(await get(backend, "d/f") == b"new one", "what came MUST stay")
+        case "replaced again" | "replaced at once":
+            await put(backend, "d/f", b"another", beside)
+            expect(not await backend.put_back(hidden, "d/f"), "what others put there MUST stay")
+            expect(await get(backend, "d/f") == b"another", "what others put there MUST stay")
+        case _:
+            if ending == "removed":
+                await backend.remove("d/f")
+            if ending == "renamed":
+                await backend.rename("d/f", "d/g", replace=False)
+                expect(await backend.withdraw(hidden, "d/g"), "the successor MUST be found where it is")
+            expect(await backend.put_back(hidden, "d/f"), "the key MUST be as it was")
+            if before is not None:
                 now = await backend.stat("d/f")
                 expect(await get(backend, "d/f") == b"old", "the old content MUST be back")
                 told = "the old attributes MUST be back"
                 expect((now.mode, now.uid, now.size) == (before.mode, before.uid, before.size), told)
                 if Capability.TIMES in backend.capabilities:
                     expect(now.mtime_ns == before.mtime_ns, told)
-        expect(await names(backend, "d") == ["f"], "nothing else MUST be left")
+    there = old or ending in {"dropped", "replaced again", "replaced at once"}
+    expect(await names(backend, "d") == (["f"] if there else []), "nothing else MUST be left")
+    if there:
         await backend.remove("d/f")
-    await backend.rmdir("d")  # nothing hidden is left, or it would not be empty

@@ -24,6 +24,7 @@ from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.backends.objects.s3_kind import settings_of
 from tidegate.backends.objects.s3_options import S3Options
 from tidegate.backends.objects.settings import ObjectSettings, ObjectShared
+from tidegate.errors import StorageFailed
 from tidegate.testing.backend import names, options_for
 
 DATA = random.Random(11).randbytes(30_000)
@@ -39,7 +40,8 @@ def backend_of(
 def die(shared: ObjectShared) -> None:
     """End the locks of a process as its end does."""
     for journal in shared._journals.values():
-        os.close(journal._lock)
+        if journal._lock >= 0:
+            os.close(journal._lock)
         journal._lock = -1
         journal._own = ""
 
@@ -269,3 +271,62 @@ async def test_a_rename_that_broke_off_too_long_ago_is_told_and_nothing_moves(
     assert json.loads(aside.read_text())["key"] == "root/d/"
     shared.close()
     assert list(tmp_path.iterdir()) == [aside]
+
+
+@pytest.mark.parametrize("old", [b"old", None])
+@pytest.mark.parametrize("when", ["before", "published", "seen", "others"])
+async def test_uploads_without_a_verdict(tmp_path: Path, old: bytes | None, when: str) -> None:
+    """They go, and what was there comes back; what others have put there stays, and what nobody can tell."""
+    bucket, shared = MemoryBucket(), ObjectShared()
+    backend = backend_of(bucket, tmp_path, shared)
+    await backend.open()
+    if old is not None:
+        await bucket.put("root/f", old, {})
+    upload = await backend.open_file("f", options_for(Publish.ATOMIC))
+    await upload.write(0, b"new")
+    hidden, kept = await backend.set_aside("f", upload)
+    assert kept == (old is not None)
+    if when != "before":
+        await upload.close()
+    if when in {"seen", "others"}:
+        await backend.replaced(hidden, "f")
+    if when == "others":
+        await bucket.put("root/f", b"theirs", {})
+    die(shared)
+    other = backend_of(MemoryBucket(bucket.service), tmp_path)
+    await other.open()
+    before = {} if old is None else {"root/f": old}
+    wanted = {
+        "before": before,
+        "published": {"root/f": b"new"} | ({} if old is None else {"root/f (replaced 1)": old}),
+        "seen": before,
+        "others": {"root/f": b"theirs"},
+    }
+    assert bucket.contents == wanted[when]
+    await other.close()
+
+
+@pytest.mark.parametrize("old", [b"old", None])
+async def test_the_end_of_an_upload_that_was_refused_is_tried_again(
+    tmp_path: Path, old: bytes | None
+) -> None:
+    """`put_back` fails once: the upload is removed all the same, and the next who opens the root does the rest."""
+    bucket, shared = MemoryBucket(), ObjectShared()
+    backend = backend_of(bucket, tmp_path, shared)
+    await backend.open()
+    if old is not None:
+        await bucket.put("root/f", old, {})
+    upload = await backend.open_file("f", options_for(Publish.ATOMIC))
+    await upload.write(0, b"new")
+    hidden, _ = await backend.set_aside("f", upload)
+    await upload.close()
+    await backend.replaced(hidden, "f")
+    bucket.faults.append(Fault("head", 1))
+    with pytest.raises(StorageFailed):
+        await backend.put_back(hidden, "f")
+    assert await backend.withdraw(hidden, "f")
+    assert "root/f" not in bucket.contents
+    other = backend_of(bucket, tmp_path, shared)
+    await other.open()
+    assert bucket.contents == ({} if old is None else {"root/f": old})
+    await other.close()

@@ -5,21 +5,31 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.vfs_world import PUT, RESUME, World, get, p, put, vfs_world
 
-from tidegate.abc import ALLOWED, Inspected, InspectedAct, Publish, Verdict
-from tidegate.backends.local import LocalBackend, sweep_journal
+from tidegate.abc import ALLOWED, Inspected, InspectedAct, Outcome, Publish, Verdict
+from tidegate.backends.local import LocalBackend, sweep_journal, undecided
+from tidegate.backends.local.uploads import Upload
 from tidegate.errors import Conflict, Denied, StorageFailed
 from tidegate.events.kinds import Transferred
 from tidegate.inspection.inspections import Inspections, InspectorUse, Refused
 from tidegate.model import Attrs
+from tidegate.testing.backend import options_for
 
 EVERY_MODE = pytest.mark.parametrize("mode", list(Publish), ids=lambda mode: mode.name.lower())
+
+
+@pytest.fixture(autouse=True)
+def register() -> Iterator[None]:
+    """Storage that is made to fail here leaves its uploads in the register of the process."""
+    yield
+    undecided._places.clear()
+    undecided._files.clear()
 
 
 class Looks:
@@ -238,7 +248,7 @@ async def test_who_has_no_question_costs_nothing(tmp_path: Path, monkeypatch: py
     """Nothing is set aside where no rule wants to see it; the rules are asked as ever."""
     looks = Looks()
 
-    async def never(*_: object) -> None:
+    async def never(*_: object, **__: object) -> None:
         raise AssertionError
 
     monkeypatch.setattr(LocalBackend, "set_aside", never)
@@ -259,10 +269,10 @@ async def test_storage_fails_meanwhile(tmp_path: Path, monkeypatch: pytest.Monke
         failing = True
         real = getattr(LocalBackend, call)
 
-        async def fails(self: LocalBackend, *args: Any) -> object:
+        async def fails(self: LocalBackend, *args: Any, **options: Any) -> object:
             if failing and call != "drop_aside":
                 raise StorageFailed
-            return await real(self, *args)
+            return await real(self, *args, **options)
 
         monkeypatch.setattr(LocalBackend, call, fails)
         with pytest.raises(StorageFailed if call == "set_aside" else Denied):
@@ -278,31 +288,66 @@ async def test_storage_fails_meanwhile(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("when", ["before", "published", "seen", "removed", "others"])
 async def test_after_a_crash_the_old_file_is_back(tmp_path: Path, when: str) -> None:
-    """As the next start does; what others put there meanwhile stays."""
+    """As the next start does; what others put there meanwhile stays, and so does what nobody can tell."""
     home, journal = tmp_path / "home", tmp_path / "journal"
     home.mkdir()
+    (home / "f").write_bytes(b"old")
+    await crash(home, journal, when)
+    now = {path.name: path.read_bytes() for path in home.iterdir()}
+    if when == "published":
+        assert now == {"f": b"new", "f (replaced 1)": b"old"}
+    else:
+        assert now == {"f": b"new" if when == "others" else b"old"}
+    assert list(journal.iterdir()) == []
+
+
+@pytest.mark.parametrize("when", ["before", "published", "seen", "removed", "others"])
+async def test_after_a_crash_a_new_file_without_a_verdict_is_gone(tmp_path: Path, when: str) -> None:
+    home, journal = tmp_path / "home", tmp_path / "journal"
+    home.mkdir()
+    await crash(home, journal, when)
+    now = {path.name: path.read_bytes() for path in home.iterdir()}
+    assert now == ({"f": b"new"} if when in {"published", "others"} else {})
+    assert list(journal.iterdir()) == []
+
+
+@pytest.mark.parametrize("old", [b"old", None])
+async def test_after_a_crash_an_upload_is_found_where_its_directory_is(
+    tmp_path: Path, old: bytes | None
+) -> None:
+    home, journal = tmp_path / "home", tmp_path / "journal"
+    (home / "d").mkdir(parents=True)
+    if old is not None:
+        (home / "d/f").write_bytes(old)
+    await crash(home, journal, "seen", "d/f", "e")
+    assert {path.name: path.read_bytes() for path in (home / "e").iterdir()} == (
+        {} if old is None else {"f": old}
+    )
+    assert list(journal.iterdir()) == []
+
+
+async def crash(home: Path, journal: Path, when: str, key: str = "f", moves: str = "") -> None:
+    """Upload to a file in a process that ends then, and clear up as the next start does."""
     backend = LocalBackend(str(home), journal_dir=str(journal))
     await backend.open()
-    (home / "f").write_bytes(b"old")
-    hidden = await backend.set_aside("f")
-    assert hidden is not None
+    upload = await backend.open_file(key, options_for(Publish.ATOMIC))
+    await upload.write(0, b"new")
+    hidden, _ = await backend.set_aside(key, upload)
     if when != "before":
-        (home / "new").write_bytes(b"new")
-        (home / "new").rename(home / "f")
+        await upload.close(Outcome.COMMIT)
     if when not in {"before", "published"}:
-        await backend.replaced(hidden, "f")
+        await backend.replaced(hidden, key)
+    if moves:
+        await backend.rename("d", moves, replace=False)
     if when == "removed":
         (home / "f").unlink()
     if when == "others":
         os.utime(home / "f", ns=(1, 1))
+    backend._undecided.pop(hidden.rpartition("/")[2]).end()  # the process is no more
+    if when == "before":
+        await upload.close(Outcome.DROP)
     await backend.close()
-    from tidegate.backends.local.names import STAGED
-
-    STAGED.discard(hidden)  # the process is no more
     sweep_journal(str(journal))
-    content = b"new" if when in {"published", "others"} else b"old"
-    assert {path.name: path.read_bytes() for path in home.iterdir()} == {"f": content}
-    assert list(journal.iterdir()) == []
 
 
 async def test_a_file_system_without_links_keeps_a_copy(
@@ -325,21 +370,17 @@ async def test_a_file_system_without_links_keeps_a_copy(
         assert await world.used() == (3, 1)
 
 
-@pytest.mark.parametrize("first", ["open", "closing", "closed"])
+@pytest.mark.parametrize("first", ["open", "closed"])
 async def test_what_nobody_has_agreed_to_does_not_come_back(tmp_path: Path, first: str) -> None:
-    """A new file that is written in place is replaced before its end, or before its verdict."""
+    """A new file that is written in place is replaced before its end: then it is told that it is lost."""
     looks = Looks()
     async with vfs_world(tmp_path, inspections=asking(looks)) as world:
         session = await world.login(world.account(**QUOTA))
         other = await world.login("alice")
         mine = await session.open(p("/f"), PUT)
-        await mine.write(0, b"bad 1")
+        await mine.write(0, b"good")
         ends: list[asyncio.Task[None]] = []
         looks.gate.clear()
-        if first == "closing":
-            ends.append(asyncio.create_task(mine.close()))
-            await looks.asked.wait()
-            looks.asked.clear()
         theirs = await other.open(p("/f"), PUT)
         await theirs.write(0, b"bad two")
         ends.append(asyncio.create_task(theirs.close()))
@@ -351,9 +392,160 @@ async def test_what_nobody_has_agreed_to_does_not_come_back(tmp_path: Path, firs
                 await asyncio.sleep(0)
         looks.gate.set()
         results = await asyncio.gather(*ends, return_exceptions=True)
-        assert any(isinstance(one, Denied) for one in results), results
         if first == "open":
-            await mine.close()
+            results += await asyncio.gather(mine.close(), return_exceptions=True)
+        assert [type(one) for one in results] == [Refused, Conflict]
         assert left(world) == {}
         assert await world.used() == (0, 0)
         assert len(world.vfs._paths) == 0
+
+
+@pytest.mark.parametrize("content", [b"bad 1", b"good"])
+async def test_uploads_that_are_written_in_place_are_decided_in_turn(tmp_path: Path, content: bytes) -> None:
+    """The second one replaces what the first one has become, and leaves that if it is refused."""
+    looks = Looks()
+    async with vfs_world(tmp_path, inspections=asking(looks)) as world:
+        session = await world.login(world.account(**QUOTA))
+        other = await world.login("alice")
+        mine = await session.open(p("/f"), PUT)
+        await mine.write(0, content)
+        theirs = await other.open(p("/f"), PUT)
+        await theirs.write(0, b"bad two")
+        looks.gate.clear()
+        one = asyncio.create_task(mine.close())
+        await looks.asked.wait()
+        two = asyncio.create_task(theirs.close())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert left(world) == {"f": content}
+        looks.gate.set()
+        good = content == b"good"
+        ends = await asyncio.gather(one, two, return_exceptions=True)
+        assert [type(end) for end in ends] == [type(None) if good else Refused, Refused]
+        assert left(world) == ({"f": b"good"} if good else {})
+        assert await world.used() == ((4, 1) if good else (0, 0))
+        assert len(world.vfs._paths) == 0
+
+
+@pytest.mark.parametrize("old", [b"old", None])
+async def test_another_root_leads_to_a_file_that_waits_for_a_verdict(
+    tmp_path: Path, old: bytes | None
+) -> None:
+    """A home inside another one: what the second upload sets aside would be the first one, which is refused."""
+    looks = Looks()
+    async with vfs_world(tmp_path, upload_mode=Publish.ATOMIC, inspections=asking(looks)) as world:
+        first = await world.login(world.account())
+        (world.home() / "sub").mkdir()
+        second = await world.login(world.account("bob", home_dir=str(world.home() / "sub")))
+        if old is not None:
+            await put(first, "/sub/f", old)
+        looks.asked.clear()
+        looks.gate.clear()
+        files = [await first.open(p("/sub/f"), PUT), await second.open(p("/f"), PUT)]
+        for file, content in zip(files, (b"bad 1", b"bad two"), strict=True):
+            await file.write(0, content)
+        one = asyncio.create_task(files[0].close())
+        await looks.asked.wait()
+        with pytest.raises(Conflict, match="inspected"):
+            await files[1].close()
+        os.rename(world.home() / "sub/f", world.home() / "sub/g")  # the file is known under every name
+        file = await second.open(p("/g"), PUT)
+        await file.write(0, b"bad two")
+        with pytest.raises(Conflict, match="inspected"):
+            await file.close()
+        os.rename(world.home() / "sub/g", world.home() / "sub/f")
+        looks.gate.set()
+        with pytest.raises(Denied):
+            await one
+        assert left(world) == ({} if old is None else {"f": old})
+        await put(second, "/f", b"good")
+        assert left(world) == {"f": b"good"}
+
+
+@pytest.mark.parametrize("old", [b"old", None])
+@pytest.mark.parametrize("before", [True, False], ids=["removed first", "replaced"])
+async def test_what_another_server_has_published_meanwhile_stays(
+    tmp_path: Path, old: bytes | None, before: bool
+) -> None:
+    """Two servers on one directory; inodes of files that are removed are soon used again."""
+    looks = Looks()
+    theirs_look = Looks()
+    async with (
+        vfs_world(tmp_path, upload_mode=Publish.ATOMIC, inspections=asking(looks)) as world,
+        vfs_world(tmp_path, upload_mode=Publish.ATOMIC, inspections=asking(theirs_look)) as world2,
+    ):
+        first = await world.login(world.account())
+        second = await world2.login(world2.account())
+        if old is not None:
+            await put(second, "/f", old)
+
+        async def theirs() -> None:
+            undecided._places.clear()  # that of another process is another one
+            undecided._files.clear()
+            if before:
+                await second.remove(p("/f"))
+            await put(second, "/f", b"good")
+            assert theirs_look.seen[-1][2] == b"good"
+
+        looks.meanwhile = theirs
+        with pytest.raises(Denied):
+            await put(first, "/f", b"bad 1")
+        assert left(world) == {"f": b"good"}
+
+
+@pytest.mark.parametrize("old", [b"old", None])
+async def test_storage_does_not_say_that_it_has_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bytes | None
+) -> None:
+    """A file that may be there without a verdict is not, and what was there before is."""
+    async with vfs_world(tmp_path, upload_mode=Publish.ATOMIC, inspections=asking(Looks())) as world:
+        session = await world.login(world.account())
+        if old is not None:
+            await put(session, "/f", old)
+        real = Upload._commit
+
+        def commit(self: Upload, times: tuple[int, int] | None) -> None:
+            real(self, times)
+            raise OSError(5, "the directory cannot be written back")
+
+        monkeypatch.setattr(Upload, "_commit", commit)
+        with pytest.raises(StorageFailed):
+            await put(session, "/f", b"bad")
+        assert left(world) == ({} if old is None else {"f": old})
+
+
+async def test_a_refused_file_that_was_written_in_place_takes_no_other_one_along(tmp_path: Path) -> None:
+    """Another server has published a file of that name meanwhile."""
+    looks = Looks()
+    async with (
+        vfs_world(tmp_path, inspections=asking(looks)) as world,
+        vfs_world(tmp_path, upload_mode=Publish.ATOMIC) as world2,
+    ):
+        first = await world.login(world.account())
+        second = await world2.login(world2.account())
+        looks.meanwhile = lambda: put(second, "/f", b"good")
+        with pytest.raises(Denied):
+            await put(first, "/f", b"bad 1")
+        assert left(world) == {"f": b"good"}
+
+
+@pytest.mark.parametrize("old", [b"old", None])
+async def test_an_error_of_the_server_itself_leaves_nothing_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: bytes | None
+) -> None:
+    async with vfs_world(tmp_path, upload_mode=Publish.ATOMIC, inspections=asking(Looks())) as world:
+        session = await world.login(world.account())
+        if old is not None:
+            await put(session, "/f", old)
+        with monkeypatch.context() as patch:
+            real = Upload._commit
+
+            def commit(self: Upload, times: tuple[int, int] | None) -> None:
+                real(self, times)
+                raise RuntimeError("a fault of the server")
+
+            patch.setattr(Upload, "_commit", commit)
+            with pytest.raises(RuntimeError):
+                await put(session, "/f", b"bad")
+        assert left(world) == ({} if old is None else {"f": old})
+        assert not (undecided._places or undecided._files)

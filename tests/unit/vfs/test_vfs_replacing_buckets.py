@@ -11,7 +11,7 @@ import pytest
 from tests.support.memory_bucket import Fault, MemoryBucket
 from tests.support.vfs_world import World, names, p, put
 
-from tidegate.abc import ALLOWED, Backend, Inspected, InspectedAct, OpenOptions, Verdict
+from tidegate.abc import ALLOWED, Backend, FileHandle, Inspected, InspectedAct, OpenOptions, Verdict
 from tidegate.backends.objects.backend import ObjectBackend
 from tidegate.doors.common import trees
 from tidegate.doors.common.trees import TreeWork
@@ -174,10 +174,12 @@ async def test_who_was_faster_is_not_undone_by_an_upload_that_waits_for_a_verdic
         await reading.close()
         real = ObjectBackend.set_aside
 
-        async def meanwhile(self: ObjectBackend, key: str) -> str | None:
-            hidden = await real(self, key)
+        async def meanwhile(
+            self: ObjectBackend, key: str, upload: FileHandle, **options: bool
+        ) -> tuple[str, bool]:
+            kept = await real(self, key, upload, **options)
             await world.bucket.put("alice/f", b"theirs", {})
-            return hidden
+            return kept
 
         monkeypatch.setattr(ObjectBackend, "set_aside", meanwhile)
         file = await session.open(

@@ -356,9 +356,9 @@ async def _leave_beside(self: Any, hidden: str) -> None:
     await self.inner.leave_beside(hidden)
 
 
-async def _set_aside(self: Any, key: str) -> str | None:
-    hidden: str | None = await self.inner.set_aside(key)
-    return hidden
+async def _set_aside(self: Any, key: str, successor: FileHandle, *, keep: bool = True) -> tuple[str, bool]:
+    kept: tuple[str, bool] = await self.inner.set_aside(key, _own(successor).inner, keep=keep)
+    return kept
 
 
 async def _replaced(self: Any, hidden: str, key: str) -> None:
@@ -367,6 +367,10 @@ async def _replaced(self: Any, hidden: str, key: str) -> None:
 
 async def _put_back(self: Any, hidden: str, key: str) -> bool:
     return bool(await self.inner.put_back(hidden, key))
+
+
+async def _withdraw(self: Any, hidden: str, key: str) -> bool:
+    return bool(await self.inner.withdraw(hidden, key))
 
 
 async def _drop_aside(self: Any, hidden: str) -> None:
@@ -397,6 +401,7 @@ _OPTIONAL: Final[dict[str, Callable[..., Any]]] = {
     "set_aside": _set_aside,
     "replaced": _replaced,
     "put_back": _put_back,
+    "withdraw": _withdraw,
     "drop_aside": _drop_aside,
 }
 """Methods of optional contracts, for storage that has them."""

@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 from tidegate.abc import Backend, Capability, FileHandle, OpenOptions, Outcome, Publish
 from tidegate.backends.local import links, operations
@@ -46,6 +46,9 @@ from tidegate.errors import (
     TidegateError,
 )
 from tidegate.model import Attrs, Entry, Space
+
+if TYPE_CHECKING:
+    from tidegate.backends.local.undecided import Undecided
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -141,8 +144,7 @@ class LocalBackend:
         self._beside: dict[
             str, str | None
         ] = {}  # entries of the journal by hidden key; `unlinked` shares them
-        # What is set aside, by name: entry of the journal, inode of what came in its place; shared likewise.
-        self._aside: dict[str, tuple[str | None, int]] = {}
+        self._undecided: dict[str, Undecided] = {}  # by the hidden name; shared likewise
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -418,6 +420,11 @@ class LocalBackend:
         raw = check_key(target)
         if await self._run(source, operations.rename, raw, replace=replace):
             await self._run_in_thread(target, partial(links.adjust_tree, self._root, raw))
+        if self._undecided:
+            from tidegate.backends.local.undecided import moved
+
+            waiting = list(self._undecided.values())
+            await self._run_in_thread(target, partial(moved, self._journal, waiting, check_key(source), raw))
 
     async def beside(self, key: str, *, moves: bool) -> str:
         """See `tidegate.abc.ReplacesTrees`."""
@@ -468,94 +475,72 @@ class LocalBackend:
         if not there:
             Journal.drop(entry)
 
-    async def set_aside(self, key: str) -> str | None:
+    async def set_aside(self, key: str, successor: FileHandle, *, keep: bool = True) -> tuple[str, bool]:
         """See `tidegate.abc.SetsAside`."""
-        from tidegate.backends.local import aside  # few uploads wait for a verdict
+        from tidegate.backends.local import undecided  # few uploads wait for a verdict
 
-        raw = check_key(key)
-        folder, _, name = raw.rpartition(b"/")
-        hidden = aside_name()
-
-        def keep() -> tuple[str | None, bool]:
-            entry = self._journal.add(folder, hidden, name)
-            try:
-                there = aside.keep(self._root, raw, hidden)
-            except BaseException:
-                Journal.drop(entry)
-                raise
-            if not there:
-                Journal.drop(entry)
-            return entry, there
-
-        STAGED.add(os.fsdecode(hidden))
-        there = False
-        try:
-            entry, there = await self._run_in_thread(key, keep)
-        finally:
-            if not there:
-                STAGED.discard(os.fsdecode(hidden))
-        if not there:
-            return None
-        self._aside[os.fsdecode(hidden)] = entry, 0
-        return os.fsdecode(folder + b"/" + hidden if folder else hidden)
+        assert isinstance(successor, LocalFile)
+        raw, name = check_key(key), aside_name()
+        call = partial(undecided.begin, self._root, self._journal, raw, name, successor.fileno(), keep=keep)
+        pinned = partial(operations.pinned_call, self._root, call)
+        one = await self._devices.thread(self._device_of(key), pinned, orphan=undecided.Undecided.end)
+        folder, text = raw.rpartition(b"/")[0], os.fsdecode(name)
+        self._undecided[text] = one
+        return os.fsdecode(folder + b"/" + name if folder else name), one.old
 
     async def replaced(self, hidden: str, key: str) -> None:
         """See `tidegate.abc.SetsAside`."""
-        from tidegate.backends.local import aside
+        from tidegate.backends.local import undecided
 
-        raw, name = check_key(key), hidden.rpartition("/")[2]
-        before = self._aside[name][0]
-
-        def note() -> tuple[str | None, int]:
-            found = aside.look(self._root, raw)
-            folder, _, last = raw.rpartition(b"/")
-            entry = self._journal.add(folder, os.fsencode(name), last, aside.note_of(found))
-            Journal.drop(before)
-            return entry, found.st_ino
-
-        self._aside[name] = await self._run_in_thread(key, note)
+        one = self._undecided[hidden.rpartition("/")[2]]
+        await self._run_in_thread(
+            key, partial(undecided.note, self._root, self._journal, check_key(key), one)
+        )
 
     async def put_back(self, hidden: str, key: str) -> bool:
         """See `tidegate.abc.SetsAside`."""
-        from tidegate.backends.local import aside
+        from tidegate.backends.local import undecided
 
-        raw, name = check_key(key), hidden.rpartition("/")[2]
-        entry, successor = self._aside[name]
-
-        def put() -> bool:
-            done = aside.put_back(self._root, raw, os.fsencode(name), successor)
-            Journal.drop(entry)
-            return done
-
+        name = hidden.rpartition("/")[2]
+        one = self._undecided[name]
         try:
-            return await self._run_in_thread(key, put)
+            done = await self._run_in_thread(
+                key, partial(undecided.put_back, self._root, check_key(key), one)
+            )
         finally:
-            del self._aside[name]
-            STAGED.discard(name)
+            one.end()
+        del self._undecided[name]  # after a failure `withdraw` may be asked
+        return done
+
+    async def withdraw(self, hidden: str, key: str) -> bool:
+        """See `tidegate.abc.SetsAside`."""
+        from tidegate.backends.local import undecided
+
+        name = hidden.rpartition("/")[2]
+        one = self._undecided[name]
+        try:
+            return await self._run_in_thread(
+                key, partial(undecided.withdraw, self._root, check_key(key), one)
+            )
+        finally:
+            if one.ended:
+                del self._undecided[name]
 
     async def drop_aside(self, hidden: str) -> None:
         """See `tidegate.abc.SetsAside`."""
-        from tidegate.backends.local import aside
+        from tidegate.backends.local import undecided
 
-        raw, name = check_key(hidden), hidden.rpartition("/")[2]
-        entry, _ = self._aside.pop(name, (None, 0))
-
-        def drop() -> None:
-            try:
-                aside.remove(self._root, raw)
-            except OSError:  # the next start is to remove it, and not to put it back
-                folder, _, last = raw.rpartition(b"/")
-                self._journal.add(folder, last, last)
-                raise
-            finally:
-                Journal.drop(entry)
-
+        one = self._undecided.get(hidden.rpartition("/")[2])
+        if one is None:
+            return
+        raw = check_key(hidden)
         try:
-            await self._run_in_thread(hidden, drop)
+            await self._run_in_thread(hidden, partial(undecided.drop, self._root, self._journal, raw, one))
         except TidegateError:
             return
         finally:
-            STAGED.discard(name)
+            del self._undecided[os.fsdecode(one.name)]
+            one.end()
 
     def refusal(self, key: str, size: int) -> str:
         """See `tidegate.abc.RefusesKeys`."""

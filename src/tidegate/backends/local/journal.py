@@ -71,7 +71,9 @@ class Journal:
         if self._directory is not None and not os.path.isdir(self._directory):
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
 
-    def add(self, folder: bytes, name: bytes, target: bytes = b"", successor: str = "") -> str | None:
+    def add(
+        self, folder: bytes, name: bytes, target: bytes = b"", successor: str = "", *, alone: bool = False
+    ) -> str | None:
         """Note that `name` in the directory with key `folder` exists, as well as that goes.
 
         Args:
@@ -80,6 +82,7 @@ class Journal:
             target: the name beside it whose place it is to take, if it is a tree; of what is set aside, the
                 name that it had.
             successor: see `aside.sweep_aside`.
+            alone: likewise.
 
         Returns:
             what `drop` wants.
@@ -87,7 +90,7 @@ class Journal:
         if self._directory is None:
             return None
         noted = {"root": self._root, "folder": os.fsdecode(folder), "name": os.fsdecode(name)}
-        more = {"target": os.fsdecode(target), "successor": successor}
+        more = {"target": os.fsdecode(target), "successor": successor, "alone": "yes" if alone else ""}
         body = json.dumps(noted | {key: text for key, text in more.items() if text})
         tag = hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         path = os.path.join(self._directory, tag + _SUFFIX)
@@ -143,6 +146,7 @@ def _sweep_one(path: str) -> str:
         body = json.loads(text)
         where, folder, name = body["root"], os.fsencode(body["folder"]), os.fsencode(body["name"])
         target, successor = os.fsencode(body.get("target", "")), str(body.get("successor", ""))
+        alone = body.get("alone") == "yes"
     except (ValueError, KeyError, TypeError):
         return "gone"  # cut off by the crash itself, before the file it would have named
     if b"/" in name + target or not name.startswith((PART_PREFIX, UPLOAD_PREFIX, TREE_PREFIX)):
@@ -154,7 +158,7 @@ def _sweep_one(path: str) -> str:
             if name.startswith(ASIDE_PREFIX):
                 from tidegate.backends.local.aside import sweep_aside
 
-                return sweep_aside(parent.fd, name, target, successor) if target else "gone"
+                return sweep_aside(parent.fd, name, target, successor, alone=alone) if target else "gone"
             if name.startswith(TREE_PREFIX):
                 from tidegate.backends.local.staged import sweep_tree  # a crash left one
 

@@ -10,7 +10,6 @@ Everything here blocks; it may raise OSError.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import stat
@@ -18,17 +17,14 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from tidegate.backends.local.aside import clear_stale_aside
+from tidegate.backends.local.aside import NO_SUCH_STEP, clear_stale_aside, move, show
 from tidegate.backends.local.names import ASIDE_PREFIX, MOVED_PREFIX, OLD_SUFFIX, STAGED, TREE_PREFIX
 from tidegate.backends.local.root import Root
-from tidegate.backends.local.syscalls import rename_exchange, rename_noreplace
+from tidegate.backends.local.syscalls import rename_exchange
 from tidegate.errors import NotFound
 
 STALE_TREE_SECONDS: Final = 86_400
 """Age from which a tree that nobody here works on does not keep its directory from being removed."""
-MAX_NAMES: Final = 100
-"""Names that are tried for what a crash left of a move."""
-_NO_EXCHANGE: Final = frozenset((errno.ENOSYS, errno.EINVAL))
 
 
 def exchange(root: Root, hidden: bytes, target: bytes) -> None:
@@ -46,7 +42,7 @@ def exchange(root: Root, hidden: bytes, target: bytes) -> None:
         try:
             rename_exchange(old.fd, old.name, new.fd, new.name)
         except OSError as error:
-            if error.errno not in _NO_EXCHANGE:
+            if error.errno not in NO_SUCH_STEP:
                 raise
             _in_three_steps(old.fd, old.name, new.name)
 
@@ -65,7 +61,7 @@ def _in_three_steps(dir_fd: int, hidden: bytes, name: bytes) -> None:
 def rename_hidden(root: Root, hidden: bytes, name: bytes) -> None:
     """Give what has a hidden name another name in the same directory, which nothing has."""
     with root.parent(hidden) as parent:
-        _move(parent.fd, parent.name, name)
+        move(parent.fd, parent.name, name)
 
 
 def is_there(root: Root, hidden: bytes) -> bool:
@@ -96,27 +92,16 @@ def sweep_tree(dir_fd: int, name: bytes, target: bytes) -> str:
     aside = name + OLD_SUFFIX
     if _lexists(dir_fd, aside):  # cut off between two of three steps
         if target and not _lexists(dir_fd, target):
-            _move(dir_fd, aside, target)
+            move(dir_fd, aside, target)
         else:
             _remove(dir_fd, aside)
     if not _lexists(dir_fd, name):
         return "gone"
     if name.startswith(MOVED_PREFIX) and target:
-        _show(dir_fd, name, target)
+        show(dir_fd, name, target, b"moved")
         return "gone"
     _remove(dir_fd, name)
     return "removed"
-
-
-def _show(dir_fd: int, name: bytes, target: bytes) -> None:
-    """Give what was being moved a name like the one that it was to get."""
-    for number in range(1, MAX_NAMES):
-        try:
-            _move(dir_fd, name, b"%s (moved %d)" % (target[:200], number))
-        except FileExistsError:
-            continue
-        return
-    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
 def clear_stale(dir_fd: int, name: bytes) -> str:
@@ -143,22 +128,6 @@ def _lexists(dir_fd: int, name: bytes) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _move(dir_fd: int, name: bytes, target: bytes) -> None:
-    """Rename without replacing; where the system has no such step, look first.
-
-    Raises:
-        FileExistsError: the name is taken.
-    """
-    try:
-        rename_noreplace(dir_fd, name, dir_fd, target)
-    except OSError as error:
-        if error.errno not in _NO_EXCHANGE:
-            raise
-        if _lexists(dir_fd, target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-        os.rename(name, target, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
 
 
 def _remove(dir_fd: int, name: bytes) -> None:

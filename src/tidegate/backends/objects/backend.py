@@ -323,9 +323,9 @@ class ObjectBackend:
         """See `tidegate.abc.ReplacesTrees`."""
         await self._staged.leave_beside(hidden)
 
-    async def set_aside(self, key: str) -> str | None:
+    async def set_aside(self, key: str, successor: FileHandle, *, keep: bool = True) -> tuple[str, bool]:
         """See `tidegate.abc.SetsAside`."""
-        return await self._asides.set_aside(key)
+        return await self._asides.set_aside(key, own(successor), keep=keep)
 
     async def replaced(self, hidden: str, key: str) -> None:
         """See `tidegate.abc.SetsAside`."""
@@ -334,6 +334,10 @@ class ObjectBackend:
     async def put_back(self, hidden: str, key: str) -> bool:
         """See `tidegate.abc.SetsAside`."""
         return await self._asides.put_back(hidden, key)
+
+    async def withdraw(self, hidden: str, key: str) -> bool:
+        """See `tidegate.abc.SetsAside`."""
+        return await self._asides.withdraw(hidden, key)
 
     async def drop_aside(self, hidden: str) -> None:
         """See `tidegate.abc.SetsAside`."""

@@ -99,8 +99,8 @@ async def _remove_below(tree: Tree, folder: str, drop_record: DropRecord) -> Non
     await removing.end()
 
 
-async def show(tree: Tree, hidden: str, wanted: str, drop_record: DropRecord) -> str:
-    """Give what is hidden a name like the one that it was to get.
+async def show(tree: Tree, hidden: str, wanted: str, drop_record: DropRecord, what: str = "moved") -> str:
+    """Give what is hidden a name like the one that it was to get, or had; `what` says why.
 
     Returns:
         the key that it has now; empty if nothing is there.
@@ -112,7 +112,7 @@ async def show(tree: Tree, hidden: str, wanted: str, drop_record: DropRecord) ->
     if stored is None and not folder:
         return ""
     for number in range(1, MAX_SHOWN + 1):
-        key = f"{wanted} (moved {number})"
+        key = f"{wanted} ({what} {number})"
         file, directory = await top(tree, key)
         if file is not None or directory:
             continue

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tidegate.backends.host_journal import EXCHANGE, RENAME, REPLACED, STAGE, UPLOAD, Journal, Note
+from tidegate.backends.host_journal import EXCHANGE, NEW, RENAME, REPLACED, STAGE, UPLOAD, Journal, Note
 from tidegate.backends.objects.bucket import Bucket, Upload
 from tidegate.backends.objects.mirroring import mirror, remove, show, top
 from tidegate.backends.objects.moving import copy_tree, remove_copied
@@ -39,7 +39,7 @@ class Notes:
         self._place = f"{service} {bucket.location('')}".lstrip()
         self._journal = journal
 
-    async def add(self, kind: str, key: str, other: str, version: str = "") -> str:
+    async def add(self, kind: str, key: str, other: str, version: str = "", before: str = "") -> str:
         """Write a note; returns what `remove` takes.
 
         Raises:
@@ -47,7 +47,7 @@ class Notes:
         """
         if self._journal is None:
             return ""
-        note = Note(kind, self._place, key, other, version)
+        note = Note(kind, self._place, key, other, version, before)
         try:
             return await asyncio.to_thread(self._journal.add, note)
         except OSError as error:
@@ -59,10 +59,12 @@ class Notes:
             # Also if the task ends now: a note that stays would begin the act again some day.
             await asyncio.shield(asyncio.to_thread(self._journal.remove, path))
 
-    def leave(self, path: str, kind: str, key: str, other: str, version: str = "") -> None:
+    def leave(  # noqa: PLR0917
+        self, path: str, kind: str, key: str, other: str, version: str = "", before: str = ""
+    ) -> None:
         """Leave an act that is not ended to the next who opens the root."""
         if path:
-            self.put_back({path: Note(kind, self._place, key, other, version, time.time())})
+            self.put_back({path: Note(kind, self._place, key, other, version, before, time.time())})
 
     async def set_aside(self, path: str) -> str:
         """Keep a note that is not to be acted on, under another name; returns its path."""
@@ -139,10 +141,10 @@ async def _ended(tree: Tree, note: Note, partials: Partials) -> bool:
                 logger.warning("a crash broke off a move: see %s", tree.bucket.location(shown))
         elif note.kind == STAGE:
             await remove(tree, note.key, partials.drop_record)
-        elif note.kind == REPLACED:
+        elif note.kind in (REPLACED, NEW):
             from tidegate.backends.objects.aside import end_noted  # a crash left one
 
-            await end_noted(tree, note)
+            await end_noted(tree, note, partials.drop_record)
         elif note.kind == EXCHANGE and any(await top(tree, note.key)):  # else the old one was all put back
             await mirror(tree, note.key, note.other, partials.drop_record)
             await remove(tree, note.key, partials.drop_record)
@@ -156,4 +158,4 @@ async def _ended(tree: Tree, note: Note, partials: Partials) -> bool:
     return True
 
 
-__all__ = ["EXCHANGE", "RECOVERY_SECONDS", "RENAME", "REPLACED", "STAGE", "UPLOAD", "Notes", "recover"]
+__all__ = ["EXCHANGE", "NEW", "RECOVERY_SECONDS", "RENAME", "REPLACED", "STAGE", "UPLOAD", "Notes", "recover"]

@@ -234,6 +234,7 @@ class Uploads:
             if isinstance(error, ObjectChanged):
                 raise Conflict("the file was changed meanwhile") from None
             raise
+        writer.published = stored
         self._tree.cache.changed(target, Node(stored))
         if writer.recorded:
             await self._partials.forget(writer.record)

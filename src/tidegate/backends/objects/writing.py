@@ -75,6 +75,7 @@ class ObjectWriter:
         self.took = took
         self.exclusive = options.exclusive
         self.forsaken = False
+        self.published: Stored | None = None
         self.changed = base is None
         self.checked = checked
         self.record = ""

@@ -657,7 +657,6 @@ class File:
         named = False
         if upload is not None and context.inspects_uploads and shows(upload, outcome):
             named = sees_named(context, self._resolved, upload, self.path)
-            await upload.judge()
             refusal = await inspect_upload(
                 context,
                 self._resolved,

@@ -147,7 +147,7 @@ async def inspect_upload(
     early: Early | None = None,
     named: bool | None = None,
 ) -> TidegateError | None:
-    """The reason why an upload may not be published, None if it may.
+    """The reason why an upload may not be published, None if it may; others do not change its size any more.
 
     Args:
         context: of the session.
@@ -159,7 +159,10 @@ async def inspect_upload(
         early: inspections that have begun while it arrived.
         named: False leaves out those that are asked when it has its name; see `inspect_named`.
     """
+    await upload.judge(turn=_decides_in_turn(context, resolved, upload))
     begun = None if early is None else early.complete()
+    if upload.inplace and upload.reservation.lost:
+        return Conflict("the file was replaced by an upload that was refused")
     own_handle = reads_back(context, resolved.backend)
     content: FileHandle | None = None
     try:
@@ -182,6 +185,17 @@ async def inspect_upload(
         if content is not None and not own_handle:
             await content.close()
     return None
+
+
+def _decides_in_turn(context: Context, resolved: ResolvedPath, upload: Upload) -> bool:
+    """True if an upload that is written in place may be replaced by one that waits for a verdict."""
+    inspections = context.inspections
+    return (
+        inspections is not None
+        and inspections.named
+        and upload.inplace
+        and fulfils(context.through(resolved), SetsAside)
+    )
 
 
 def sees_named(context: Context, resolved: ResolvedPath, upload: Upload, path: VPath) -> bool:
@@ -233,7 +247,7 @@ async def publish_and_ask(
                 except TidegateError as error:
                     log.error("%s: what was replaced is not back: %s", resolved.location, error)
     finally:
-        waiting.close()
+        await waiting.close()
     return refusal
 
 

@@ -14,6 +14,7 @@ from tidegate.abc import Backend, FileHandle, Key, Outcome
 from tidegate.errors import Conflict, NotFound, QuotaExceeded, StorageFailed, TidegateError
 from tidegate.model import Attrs, Entry
 from tidegate.policy.quota import ChargeSet, require
+from tidegate.vfs.files.in_order import inner_of
 from tidegate.vfs.mounts import ResolvedPath
 from tidegate.vfs.usage.live import AccountUsage
 from tidegate.vfs.usage.reservations import PathState, PathTable, Reservation
@@ -72,6 +73,7 @@ class Upload:
         basis: the file that the content was copied from, to be changed and replaced; None if there is none.
         condemned: refused after it was written in place: nothing of it may stay, under no name.
         held: bytes that stay charged for the larger file that was replaced, until there is a verdict.
+        turn: the path whose turn it has until it ends, being written in place; see `pending.take_turn`.
     """
 
     __slots__ = (
@@ -94,6 +96,7 @@ class Upload:
         "reservation",
         "sharers",
         "took",
+        "turn",
         "unsure",
     )
 
@@ -119,6 +122,7 @@ class Upload:
         self.condemned = False
         self.held = 0
         self.judging = 0
+        self.turn: PathState | None = None
         self.basis: Entry | None = None
 
     @property
@@ -285,8 +289,16 @@ class Upload:
         else:
             self.inexact()
 
-    async def judge(self) -> None:
-        """Wait for changes of the size by path, and have none until `finish`: inspectors will read."""
+    async def judge(self, *, turn: bool = False) -> None:
+        """Wait for changes of the size by path, and have none until `finish`: inspectors will read.
+
+        Args:
+            turn: wait until no other upload of the path is decided, too, and have none decided until then.
+        """
+        if turn:
+            from tidegate.vfs.files.pending import take_turn  # few uploads wait for a verdict
+
+            self.turn = await take_turn(self._context.paths, self)
         while True:
             state = self.state
             async with state.lock:
@@ -386,6 +398,11 @@ class Upload:
         self._context.usage.uploads.discard(self)
         if self.unsure:
             self._context.tracker.doubt(self._context.usage)
+        if self.turn is not None:
+            from tidegate.vfs.files.pending import end_turn
+
+            end_turn(self._context.paths, self.turn)
+            self.turn = None
         self._context.paths.let_go(state)
         self._context.changed()
 
@@ -492,7 +509,7 @@ class Upload:
             try:
                 if pending.place is not state:
                     raise Conflict("the file was renamed meanwhile")
-                await pending.keep_old()
+                await pending.keep_old(inner_of(handle))
             except TidegateError as error:
                 charges.credit(-max(0, size), -max(0, files))
                 outcome, failure = Outcome.KEEP, error
@@ -605,7 +622,7 @@ class Upload:
                     await handle.set_attrs(Attrs(size=0))  # it may have other names by now
                 await handle.close(outcome)
                 if self.condemned and not reservation.gone:
-                    await _remove(*self.state.at)
+                    await _remove(*self.state.at, shared=reservation.writers > 1)
             except TidegateError as error:
                 failure = error
         if failure is not None or outcome is not Outcome.COMMIT or not exact:
@@ -632,10 +649,14 @@ class Upload:
         return failure
 
 
-async def _remove(backend: Backend, key: Key) -> None:
-    """Remove a file, if it is there: the backend dropped what has the name that it was opened by."""
+async def _remove(backend: Backend, key: Key, *, shared: bool) -> None:
+    """Remove a file that was emptied, if it is there; the backend may have done it.
+
+    One that is not empty was put there by another server, or through another root, unless others write it.
+    """
     with contextlib.suppress(NotFound):
-        await backend.remove(key)
+        if shared or not (await backend.stat(key, follow=False)).size:
+            await backend.remove(key)
 
 
 async def size_of(backend: Backend, key: Key) -> int | None:

@@ -50,13 +50,14 @@ class Reservation:
         gone: the path was removed or replaced under the writers; nothing of it is visible any more, and what
             is charged is given back when the last of them closes.
         judging: those of them whose end waits for inspectors, or for what follows from their answer.
+        lost: it was replaced before its end by an upload that was refused: nothing of it came back.
         pending: it was published, and waits for a verdict; a refusal puts back what was there before.
         resizing: changes of the size that are under way; writing likewise.
         suspect: something went wrong; what is charged has to be compared with the file.
     """
 
     __slots__ = (
-        *("born", "charged", "floor", "gone", "judging", "loose", "pending"),
+        *("born", "charged", "floor", "gone", "judging", "loose", "lost", "pending"),
         *("resizing", "state", "suspect", "writers", "writing"),
     )
 
@@ -65,7 +66,7 @@ class Reservation:
         self.charged = charged
         self.floor = floor
         self.writers = self.judging = self.loose = 0
-        self.born = self.gone = self.pending = False
+        self.born = self.gone = self.lost = self.pending = False
         self.resizing = self.writing = 0
         self.suspect = False
 
@@ -81,7 +82,7 @@ class PathState:
         visible: bytes that are charged for the file of that name, None if none are; while there is a
             shared reservation, that counts instead.
         borrower: the unpublished upload that the visible file pays for.
-        turn: held by the upload that waits for a verdict where others see it; None if there was none.
+        turn: held by the upload of it that others see and that is being decided; None if there was none.
     """
 
     __slots__ = ("at", "borrower", "known", "lock", "number", "reservation", "turn", "users", "visible")
