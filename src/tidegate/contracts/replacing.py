@@ -106,11 +106,14 @@ class SetsAside(Protocol):
         """
         ...
 
-    async def withdraw(self, hidden: Key, key: Key) -> bool:
-        """Remove the successor from `key`, to which others have renamed it, or after `put_back` has failed.
+    async def withdraw(self, hidden: Key, key: Key, *, last: bool = False) -> bool:
+        """Remove the successor from `key`, to which others have renamed it, or after another call has failed.
 
         Other names of it are left with an empty file. Storage that cannot know it there removes what has
         `key`.
+
+        Args:
+            last: nothing more is asked of `hidden`, even if this fails; the next start puts that back.
 
         Returns:
             whether it was there.

@@ -14,6 +14,7 @@ from tests.support.vfs_world import PUT, RESUME, World, get, p, put, vfs_world
 
 from tidegate.abc import ALLOWED, Inspected, InspectedAct, Outcome, Publish, Verdict
 from tidegate.backends.local import LocalBackend, sweep_journal, undecided
+from tidegate.backends.local.names import STAGED
 from tidegate.backends.local.uploads import Upload
 from tidegate.errors import Conflict, Denied, StorageFailed
 from tidegate.events.kinds import Transferred
@@ -274,6 +275,7 @@ async def test_storage_fails_meanwhile(tmp_path: Path, monkeypatch: pytest.Monke
                 raise StorageFailed
             return await real(self, *args, **options)
 
+        before = set(STAGED)
         monkeypatch.setattr(LocalBackend, call, fails)
         with pytest.raises(StorageFailed if call == "set_aside" else Denied):
             await put(session, "/f", b"bad")
@@ -284,6 +286,10 @@ async def test_storage_fails_meanwhile(tmp_path: Path, monkeypatch: pytest.Monke
             assert now == {"f": b"old"}
             assert await world.used() == (3, 1)
         failing = False
+        assert set(STAGED) == before  # nothing waits for a verdict any more
+        if call != "set_aside":
+            with pytest.raises(Denied):  # it is asked about again, and not taken for one that still waits
+                await put(session, "/f", b"bad")
 
 
 @pytest.mark.parametrize("when", ["before", "published", "seen", "removed", "others"])

@@ -369,8 +369,8 @@ async def _put_back(self: Any, hidden: str, key: str) -> bool:
     return bool(await self.inner.put_back(hidden, key))
 
 
-async def _withdraw(self: Any, hidden: str, key: str) -> bool:
-    return bool(await self.inner.withdraw(hidden, key))
+async def _withdraw(self: Any, hidden: str, key: str, *, last: bool = False) -> bool:
+    return bool(await self.inner.withdraw(hidden, key, last=last))
 
 
 async def _drop_aside(self: Any, hidden: str) -> None:

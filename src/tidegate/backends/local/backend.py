@@ -512,7 +512,7 @@ class LocalBackend:
         del self._undecided[name]  # after a failure `withdraw` may be asked
         return done
 
-    async def withdraw(self, hidden: str, key: str) -> bool:
+    async def withdraw(self, hidden: str, key: str, *, last: bool = False) -> bool:
         """See `tidegate.abc.SetsAside`."""
         from tidegate.backends.local import undecided
 
@@ -523,6 +523,8 @@ class LocalBackend:
                 key, partial(undecided.withdraw, self._root, check_key(key), one)
             )
         finally:
+            if last:
+                one.end()
             if one.ended:
                 del self._undecided[name]
 

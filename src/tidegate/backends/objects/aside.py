@@ -119,12 +119,18 @@ class Asides:
         del self._undecided[name]
         return done
 
-    async def withdraw(self, hidden: str, key: str) -> bool:
+    async def withdraw(self, hidden: str, key: str, *, last: bool = False) -> bool:
         """See `tidegate.abc.SetsAside`. A renamed object has another version."""
         name, target = name_of(hidden), self._keys.object(key)
         one = self._undecided[name]
-        if one.failed:
+        if one.failed or last:
             del self._undecided[name]
+            if not one.failed:
+                self._keys.hidden.discard(name)
+                if one.before:
+                    old = self._keys.object(hidden)
+                    self._notes.leave(one.note, REPLACED, old, target, one.version, one.before)
+        if one.failed:
             return await end_new(self._tree, target, one.version)
         try:
             await self._tree.bucket.delete([target])

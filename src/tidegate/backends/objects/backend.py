@@ -335,9 +335,9 @@ class ObjectBackend:
         """See `tidegate.abc.SetsAside`."""
         return await self._asides.put_back(hidden, key)
 
-    async def withdraw(self, hidden: str, key: str) -> bool:
+    async def withdraw(self, hidden: str, key: str, *, last: bool = False) -> bool:
         """See `tidegate.abc.SetsAside`."""
-        return await self._asides.withdraw(hidden, key)
+        return await self._asides.withdraw(hidden, key, last=last)
 
     async def drop_aside(self, hidden: str) -> None:
         """See `tidegate.abc.SetsAside`."""

@@ -156,7 +156,7 @@ class Pending:
             back = await self._storage.put_back(*self._at())
         except TidegateError:
             with suppress(TidegateError):  # nobody is to see what was refused
-                await self._storage.withdraw(self._at()[0], now.at[1])
+                await self._storage.withdraw(self._at()[0], now.at[1], last=True)
             raise
         finally:
             self._hidden = ""
